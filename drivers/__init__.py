@@ -1,0 +1,1 @@
+"""Instrument drivers of this lab, one file per instrument family."""

@@ -1,0 +1,1 @@
+"""labctl: control and data acquisition for remote atomic nodes."""

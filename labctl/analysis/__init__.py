@@ -1,0 +1,1 @@
+"""From records to physics, each figure with its standard error."""

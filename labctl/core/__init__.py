@@ -1,0 +1,1 @@
+"""Real-time cores: a schedule becomes records."""

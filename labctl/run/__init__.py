@@ -1,0 +1,1 @@
+"""Acquisition: runs, journals, published data and reports."""

@@ -1,0 +1,1 @@
+"""Schedules: what happens on which line and when. No hardware, no physics."""

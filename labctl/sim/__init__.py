@@ -1,0 +1,1 @@
+"""What a simulated instrument is: wire patterns, sockets, pseudo-terminals and faults."""

@@ -1,0 +1,1 @@
+"""Time tags: streams, files, heralds and histograms."""

@@ -1,0 +1,1 @@
+"""Experiment sequences of this lab, one file per experiment."""

@@ -1,0 +1,1 @@
+"""The simulated laboratory: from causes to counts."""
