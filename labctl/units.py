@@ -55,7 +55,9 @@ def exact(seconds: float, grid_ps: int = 1) -> int:
     value = seconds * s
     nearest = round(value / grid_ps) * grid_ps
     if abs(value - nearest) > 1e-6 * max(1.0, abs(value)) * 1e-6 + 1e-3:
-        raise LimitError(f"{seconds!r} s is not a multiple of {grid_ps} ps; write the time as an integer, e.g. 250 * ns")
+        raise LimitError(
+            f"{seconds!r} s is not a multiple of {grid_ps} ps; write the time as an integer, e.g. 250 * ns"
+        )
     return int(nearest)
 
 
@@ -71,7 +73,9 @@ def parse_quantity(text: str, unit: str) -> float:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise LimitError(f"{text!r} is not a number; give e.g. 0.12, 1.2e-3 or a number with its unit ({unit or 'no unit'})")
+        raise LimitError(
+            f"{text!r} is not a number; give e.g. 0.12, 1.2e-3 or a number with its unit ({unit or 'no unit'})"
+        )
     value, suffix = float(match[1]), match[2]
     if suffix in ("", unit):
         return value

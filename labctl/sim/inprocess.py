@@ -1,0 +1,81 @@
+"""Simulated instruments reached in the same process, same bytes, no sockets: ``sim://device`` for virtual time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from labctl.clock import VirtualClock
+from labctl.errors import ConfigError, NotConnectedError
+from labctl.sim.instrument import Session, SimInstrument
+from labctl.sim.server import TICK_S, spoil
+
+
+class SimConnection:
+    """One client's connection to one port of a simulated instrument.
+
+    ``receive`` waits on the virtual clock: it advances the clock, ticking the session, until bytes come or the time is up.
+    """
+
+    def __init__(self, instrument: SimInstrument, port: str, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._faults = instrument.faults
+        self._due: deque[tuple[float, bytes]] = deque()
+        self.open = "refuse" not in self._faults.active
+        self._session: Session | None = instrument.session(port, self._sent) if self.open else None
+        if self._session is not None:
+            self._session.connected()
+
+    def send(self, data: bytes) -> None:
+        """Bytes to the instrument."""
+        if self._session is None or not self.open:
+            raise NotConnectedError("the simulated instrument closed the connection")
+        self._session.receive(data)
+
+    def receive(self, timeout_s: float) -> bytes:
+        """The next bytes it sent, or b"" after ``timeout_s`` s of virtual time."""
+        deadline = self._clock.now() + timeout_s
+        while True:
+            if self._due and self._due[0][0] <= self._clock.now():
+                return self._due.popleft()[1]
+            if not self.open and not self._due:
+                raise NotConnectedError("the simulated instrument closed the connection")
+            if self._clock.now() >= deadline:
+                return b""
+            self._clock.advance(min(TICK_S, deadline - self._clock.now()))
+            if self._session is not None:
+                self._session.tick(self._clock.now())
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._session is not None:
+            self._session.disconnected()
+            self._session = None
+        self.open = False
+
+    def _sent(self, data: bytes) -> None:
+        faults = self._faults
+        if "silent" in faults.active or faults.take("drop"):
+            return
+        if faults.take("disconnect"):
+            self.open = False
+            return
+        now = self._clock.now()
+        self._due.append((now + faults.active.get("late", 0.0), spoil(faults, data)))
+
+
+class Bench:
+    """The simulated instruments of a virtual-time lab by device name; ``connection`` is what a ``sim://`` transport uses."""
+
+    def __init__(self, instruments: Mapping[str, SimInstrument], clock: VirtualClock) -> None:
+        self.instruments = dict(instruments)
+        self.clock = clock
+
+    def connection(self, device: str, port: str = "") -> SimConnection:
+        """A new client of one of the device's ports (the first if not named)."""
+        instrument = self.instruments.get(device)
+        if instrument is None:
+            raise ConfigError(
+                f"sim://{device}: no simulated instrument of that name; there are {', '.join(sorted(self.instruments))}"
+            )
+        return SimConnection(instrument, port or instrument.ports[0], self.clock)
