@@ -1,0 +1,40 @@
+"""What a line of a real-time core can do: its limits, as data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One output or input of a real-time core.
+
+    direction:         "out" (a pulse turns it on) or "in" (a gate opens it)
+    kind:              "switch", "tone" (a DDS behind a switch: takes Tone) or "detector"
+    grid_ps:           times must be multiples of this
+    shortest_ps:       shortest pulse or gate
+    dead_ps:           shortest time off between two pulses
+    duty:              largest share of time on, 0 to 1, over ``duty_over_ps``
+    delay_ps:          from the core's edge to the light (or from the click to the core), applied when lowering
+    longest_ps:        longest pulse, 0 for no limit
+    lowest_hz, highest_hz:  the band of a tone line's frequency offset, Hz
+    bright_on:         for detectors: lines whose light harms it; they must be off while its gate is open
+    events_per_s:      most edges per second the core sustains on this line, 0 for no limit
+    device:            the device whose output it switches ("" if none), for interlocks and drawing
+    """
+
+    direction: Literal["out", "in"] = "out"
+    kind: Literal["switch", "tone", "detector"] = "switch"
+    grid_ps: int = 1
+    shortest_ps: int = 1
+    dead_ps: int = 0
+    duty: float = 1.0
+    duty_over_ps: int = 1_000_000_000_000
+    delay_ps: int = 0
+    longest_ps: int = 0
+    lowest_hz: float = -1e9
+    highest_hz: float = 1e9
+    bright_on: tuple[str, ...] = ()
+    events_per_s: float = 0.0
+    device: str = ""
