@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labctl.errors import DataError, LimitError
+from labctl.tags import histogram
+from labctl.tags.stream import Tags
+
+click_lists = st.lists(st.tuples(st.integers(-200, 400), st.integers(0, 3)), max_size=80)
+channels = st.integers(0, 3)
+
+
+def tags_of(pairs):
+    pairs = sorted(pairs, key=lambda pair: pair[0])
+    return Tags(np.array([t for t, _ in pairs], np.int64), np.array([c for _, c in pairs], np.uint8))
+
+
+def lags(tags, a, b):
+    """Every t_b - t_a of two different clicks, by an outer difference."""
+    in_a, in_b = np.flatnonzero(tags.channel == a), np.flatnonzero(tags.channel == b)
+    different = in_a[:, None] != in_b[None, :]
+    return (tags.time_ps[in_b][None, :] - tags.time_ps[in_a][:, None])[different]
+
+
+@settings(deadline=None)
+@given(click_lists, channels, channels, st.integers(0, 100))
+def test_coincidences_are_all_close_pairs(pairs, a, b, window):
+    tags = tags_of(pairs)
+    close = int((np.abs(lags(tags, a, b)) <= window).sum())
+    assert histogram.coincidences(tags, a, b, window) == (close // 2 if a == b else close)
+
+
+@settings(deadline=None)
+@given(click_lists, channels, channels, st.integers(1, 9), st.integers(0, 20))
+def test_correlation_is_the_histogram_of_all_lags(pairs, a, b, bin_ps, half):
+    tags = tags_of(pairs)
+    found = histogram.correlate(tags, a, b, bin_ps, half * bin_ps)
+    edges = (np.arange(2 * half + 2) - half) * bin_ps - bin_ps // 2
+    lag = lags(tags, a, b)
+    expected, _ = np.histogram(lag[lag < edges[-1]], edges)
+    assert found.counts.tolist() == expected.tolist()
+    assert found.lag_ps.tolist() == [k * bin_ps for k in range(-half, half + 1)]
+
+
+def test_g2_of_independent_clicks_is_one_and_a_dead_time_digs_a_hole():
+    rng = np.random.default_rng(5)
+    time = np.sort(rng.integers(0, 10**10, 200_000))
+    tags = Tags(time, rng.integers(0, 2, time.size).astype(np.uint8))
+    g2 = histogram.correlate(tags, 0, 1, 100_000, 2_000_000).g2
+    # 100 000 clicks per channel in 10 ms: 1e5 pairs per bin, so 0.3 % noise; five of them
+    assert np.abs(g2 - 1).max() < 0.016
+    apart = Tags(np.arange(1000, dtype=np.int64) * 1000, np.zeros(1000, np.uint8))
+    auto = histogram.correlate(apart, 0, 0, 100, 900)
+    assert auto.counts.sum() == 0
+
+
+def test_g2_allows_for_the_ends_of_the_recording():
+    rng = np.random.default_rng(6)
+    time = np.sort(rng.integers(0, 10**6, 20_000))
+    tags = Tags(time, rng.integers(0, 2, time.size).astype(np.uint8))
+    g2 = histogram.correlate(tags, 0, 1, 50_000, 500_000).g2
+    assert np.abs(g2 - 1).max() < 0.02  # without the allowance the last bins would be 0.5
+
+
+def test_g2_of_nothing_is_not_a_number():
+    assert np.isnan(histogram.correlate(Tags.empty(), 0, 1, 10, 100).g2).all()
+
+
+@settings(deadline=None)
+@given(click_lists, channels, channels, st.integers(1, 50), st.integers(1, 20))
+def test_start_stop_measures_from_the_last_start(pairs, start, stop, bin_ps, bins):
+    tags = tags_of(pairs)
+    expected = np.zeros(bins, np.int64)
+    started = None
+    for t, c in zip(tags.time_ps.tolist(), tags.channel.tolist(), strict=True):
+        if c == stop and started is not None and (t - started) // bin_ps < bins:
+            expected[(t - started) // bin_ps] += 1
+        if c == start:
+            started = t
+    found = histogram.start_stop(tags, start, stop, bin_ps, bins)
+    assert found.counts.tolist() == expected.tolist()
+    assert found.edges_ps.tolist() == [k * bin_ps for k in range(bins + 1)]
+
+
+@settings(deadline=None)
+@given(
+    click_lists,
+    channels,
+    st.lists(st.integers(-200, 400), max_size=30),
+    st.integers(1, 50),
+    st.integers(1, 20),
+)
+def test_arrival_measures_from_the_last_gate(pairs, channel, gates, bin_ps, bins):
+    tags = tags_of(pairs)
+    starts = np.sort(np.array(gates, np.int64))
+    times = tags.time_ps[tags.channel == channel]
+    last = np.searchsorted(starts, times, side="right") - 1
+    since = (times - starts[last])[last >= 0] if starts.size else times[:0]
+    since = since[since < bin_ps * bins]
+    expected = np.bincount(since // bin_ps, minlength=bins)
+    assert histogram.arrival(tags, channel, starts, bin_ps, bins).counts.tolist() == expected.tolist()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2**40), st.integers(0, 2**10 - 1), st.integers(-2, 2))
+def test_bins_are_exact_at_their_edges(bin_ps, k, offset):
+    after = max(0, k * bin_ps + offset)
+    tags = tags_of([(0, 1), (after, 2)])
+    counts = histogram.start_stop(tags, 1, 2, bin_ps, 1024).counts
+    assert np.flatnonzero(counts).tolist() == ([after // bin_ps] if after // bin_ps < 1024 else [])
+
+
+@pytest.mark.parametrize(("bin_ps", "bins"), [(0, 10), (-1, 10), (10, 0), (1 << 51, 4), (1, 1 << 29)])
+def test_impossible_bins_are_refused(bin_ps, bins):
+    with pytest.raises(LimitError, match="histogram of"):
+        histogram.start_stop(Tags.empty(), 0, 1, bin_ps, bins)
+
+
+def test_lags_that_are_no_multiple_of_the_bin_are_refused():
+    with pytest.raises(LimitError, match="multiple of the bin"):
+        histogram.correlate(Tags.empty(), 0, 1, 10, 105)
+
+
+def test_unsorted_gates_are_refused():
+    with pytest.raises(DataError, match="gate starts go backwards at index 1"):
+        histogram.arrival(Tags.empty(), 0, np.array([5, 4], np.int64), 1, 1)
+
+
+def test_a_negative_window_is_refused():
+    with pytest.raises(LimitError, match="coincidence window"):
+        histogram.coincidences(Tags.empty(), 0, 1, -1)
