@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from labctl.errors import UnknownNameError
 from labctl.signal import BoundSignal, Limits, Signal
@@ -57,7 +57,7 @@ class Device:
         self.name = name or type(self).__name__
         self._bound: dict[str, BoundSignal[Any]] = {}
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> Self:
         """Open it."""
         self.open()
         return self
@@ -127,8 +127,9 @@ class Device:
     def describe(self) -> dict[str, Any]:
         """Signals and actions as plain data, for the bus and the command line. Asks the instrument only for dynamic limits."""
         signals: dict[str, Any] = {}
-        for name, declared in type(self).signals.items():
-            bound = self.bound_signal(declared)
+        for name, on_class in type(self).signals.items():
+            bound = self.bound_signal(on_class)
+            declared = bound.signal
             signals[name] = {
                 "kind": getattr(declared.kind, "__name__", str(declared.kind)),
                 "unit": declared.unit,

@@ -221,7 +221,9 @@ class SimServer:
             self._drop(client)
 
     def _reply(self, client: _Client, data: bytes) -> None:
-        """Send, through whatever faults are on."""
+        """Send, through whatever faults are on; not to a client that has gone (its file number may be somebody else's)."""
+        if client not in self._clients:
+            return
         faults: Faults = client.instrument.faults
         if faults.active:
             if "silent" in faults.active or faults.take("drop"):
