@@ -167,13 +167,20 @@ def _bin(dt: int, width: int, inverse: float) -> int:
 
 @njit(types.void(_TIMES, _BYTES, types.uint8, types.uint8, _I8, _OUT_I8), cache=True, nogil=True)
 def start_stop(time: I8s, channel: U1s, start: int, stop: int, width: int, counts: I8s) -> None:
-    """Histogram of the time from the last start to each stop."""
+    """Histogram of the time from the last start to each stop; a start at the time of the stop counts."""
     span = width * counts.size
     inverse = 1.0 / width
     last = np.int64(0)
     started = False
     for i in range(time.size):
         c = channel[i]
+        if c == stop and start != stop:
+            j = i + 1
+            while j < time.size and time[j] == time[i]:
+                if channel[j] == start:
+                    last = time[i]
+                    started = True
+                j += 1
         if c == stop and started:
             dt = time[i] - last
             if dt < span:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import DataError, LimitError
-from labctl.tags.stream import CHANNELS, Tags, Times, check_channel, refuse_backwards
+from labctl.tags.stream import CHANNELS, Tags, Times, check_channel
 
 MAX_DETECTORS = 8
 _NEVER = np.iinfo(np.int64).min
@@ -132,7 +132,10 @@ class HeraldSearch:
             self._known_to_ps = max(self._known_to_ps, self._last_click_ps)
         if until_ps is not None:
             self._known_to_ps = max(self._known_to_ps, until_ps)
-        return self._advance(tags)
+        outcomes = self._advance(tags)
+        if gates_ps.size:
+            self._gates = self._gates.copy()  # what waits must not change with the caller's array
+        return outcomes
 
     def close(self) -> Outcomes:
         """Complete every attempt that waits, with the clicks there are; no clicks may follow."""
@@ -182,13 +185,13 @@ class HeraldSearch:
             )
 
     def _take_gates(self, gates_ps: Times) -> None:
-        if gates_ps.size == 0:
-            return
         if gates_ps.dtype != np.int64 or gates_ps.ndim != 1:
             raise DataError(
                 f"gate starts have type {gates_ps.dtype} and shape {gates_ps.shape}; expected int64, one dimension"
             )
-        refuse_backwards(gates_ps, "gate starts")
+        if gates_ps.size == 0:
+            return
+        gates_ps = np.ascontiguousarray(gates_ps)
         number = int(self._state[2]) + self.waiting
         start = int(gates_ps[0])
         if start <= self._last_click_ps or start < self._known_to_ps:
@@ -196,19 +199,19 @@ class HeraldSearch:
                 f"gate {number} opens at {start} ps, but clicks up to {self._known_to_ps} ps are already sorted;"
                 " push a gate no later than the clicks that follow its start"
             )
-        ends_with = np.flatnonzero(gates_ps[1:] - gates_ps[:-1] < self._window_ps)
         if self._last_gate_ps != _NEVER and start - self._last_gate_ps < self._window_ps:
             raise DataError(self._overlap(number, start))
-        if ends_with.size:
-            at = int(ends_with[0]) + 1
+        too_early = gates_ps[1:] - gates_ps[:-1] < self._window_ps
+        if too_early.any():
+            at = int(too_early.argmax()) + 1
             raise DataError(self._overlap(number + at, int(gates_ps[at])))
         self._last_gate_ps = int(gates_ps[-1])
-        self._gates = np.concatenate((self._gates, gates_ps)) if self._gates.size else gates_ps.copy()
+        self._gates = np.concatenate((self._gates, gates_ps)) if self._gates.size else gates_ps
 
     def _overlap(self, number: int, start_ps: int) -> str:
         return (
-            f"gate {number} opens at {start_ps} ps, before the gate in front of it closes"
-            f" ({self._window_ps} ps long); a click would belong to two attempts"
+            f"gate {number} opens at {start_ps} ps, less than one window ({self._window_ps} ps) after gate {number - 1};"
+            " a click would belong to two attempts"
         )
 
 

@@ -63,8 +63,8 @@ def arrival(tags: Tags, channel: int, gates_ps: Times, bin_ps: int, bins: int) -
 def start_stop(tags: Tags, start: int, stop: int, bin_ps: int, bins: int) -> Histogram:
     """Time from the last click on ``start`` to each click on ``stop`` (every stop counts, not only the first).
 
-    Of clicks at the same time the one earlier in the stream comes first. With ``start == stop`` it is the
-    distribution of the time between neighbouring clicks.
+    A start at the very time of a stop counts, with 0 ps. With ``start == stop`` it is the distribution of the time
+    between neighbouring clicks.
     """
     _check_bins(bin_ps, bins)
     from labctl.tags import _loops
