@@ -1,0 +1,291 @@
+"""Lab files: TOML in, a strictly typed lab out; every mistake is one line that names file, table, key and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from labctl.errors import ConfigError
+from labctl.schedule.lines import Line
+from labctl.transport import Address, parse_address
+
+
+class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[device.NODE.NAME]`` table.
+
+    driver:     "module:Class" in the lab folder
+    address:    where the instrument is
+    options:    keyword arguments of the driver
+    limits:     narrower limits of signals, in their units
+    state:      signals and values the device has before it counts as ready, in order
+    timeout_s:  how long to wait for an answer
+    optional:   whether a run may go on without it
+    """
+
+    driver: str
+    address: str
+    options: dict[str, float | int | bool | str] = {}
+    limits: dict[str, tuple[float, float]] = {}
+    state: dict[str, float | int | bool | str | list[float]] = {}
+    timeout_s: float = 1.0
+    optional: bool = False
+
+
+class HubConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[hub]`` table: the one address anybody is told."""
+
+    address: str = "tcp://127.0.0.1:17700"
+
+
+class CoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[core]`` table: which real-time core plays the schedules."""
+
+    kind: str = "sim"
+
+
+class SimulatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[world.simulator.NODE.NAME]`` table: what stands behind a device's address in the simulated lab.
+
+    instrument:  "module:Class" of the simulated instrument, in the lab folder
+    parts:       names of the world's parts it drives or shows
+    """
+
+    instrument: str
+    parts: list[str]
+
+
+class WorldConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[world]`` table: the simulated laboratory.
+
+    model:       "module:Class" of the world
+    build:       "module:function" that makes a simulated instrument from the world and a simulator table
+    parameters:  TOML file of component values, relative to the lab file
+    seed:        of all randomness
+    speed:       laboratory seconds per real second
+    """
+
+    model: str
+    build: str
+    parameters: str
+    seed: int = 1
+    speed: float = 1.0
+    simulator: dict[str, SimulatorConfig] = {}
+
+
+class DemoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[demo]`` table: what ``labctl demo`` does.
+
+    procedure:  "module:function" in the lab folder
+    published:  TOML file of published figures to compare with, relative to the lab file
+    """
+
+    procedure: str
+    published: str
+
+
+class LabConfig(msgspec.Struct, frozen=True):
+    """A whole lab file, checked. Device and line names are ``node.name``."""
+
+    name: str
+    path: Path
+    hub: HubConfig
+    device: dict[str, DeviceConfig]
+    line: dict[str, Line]
+    sequences: dict[str, str]
+    core: CoreConfig
+    world: WorldConfig | None
+    demo: DemoConfig | None
+    effective: dict[str, Any]
+    """The merged tables as plain data, for the record of a run."""
+    description: str = ""
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of the nodes that have devices, in the file's order."""
+        return list(dict.fromkeys(name.partition(".")[0] for name in self.device))
+
+
+_TOP = ("name", "description", "extends", "hub", "device", "line", "sequences", "core", "world", "demo")
+T = TypeVar("T")
+
+
+def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> LabConfig:
+    """Read and check a lab file.
+
+    overrides:  tables merged over the file's, e.g. ``{"world": {"seed": 7}}``
+    """
+    file = Path(path)
+    tables = _merge(_tables(file, ()), dict(overrides or {}))
+    for key in tables:
+        if key not in _TOP:
+            raise ConfigError(f"{file}: unknown table [{key}]{_near(key, _TOP)}")
+    name = tables.get("name")
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f'{file}: the lab has no name; add name = "..." at the top')
+    devices = {
+        f"{node}.{device}": _convert(file, f"device.{node}.{device}", table, DeviceConfig)
+        for node, device, table in _nested(file, tables, "device")
+    }
+    lines = {
+        f"{node}.{line}": _convert(file, f"line.{node}.{line}", table, Line)
+        for node, line, table in _nested(file, tables, "line")
+    }
+    config = LabConfig(
+        name=name,
+        path=file.resolve(),
+        hub=_convert(file, "hub", tables.get("hub", {}), HubConfig),
+        device=devices,
+        line=lines,
+        sequences=_convert(file, "sequences", tables.get("sequences", {}), dict[str, str]),
+        core=_convert(file, "core", tables.get("core", {}), CoreConfig),
+        world=_world(file, tables),
+        demo=_convert(file, "demo", tables["demo"], DemoConfig) if "demo" in tables else None,
+        effective=tables,
+        description=str(tables.get("description", "")),
+    )
+    _check(config, file)
+    return config
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file as plain data; ConfigError names file, line and column."""
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; give a lab file such as configs/ca40_10km.toml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+def _tables(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if file.resolve() in above:
+        raise ConfigError(f"{file}: extends itself in a circle")
+    tables = read_toml(file)
+    base = tables.pop("extends", None)
+    if base is None:
+        return tables
+    if not isinstance(base, str):
+        raise ConfigError(f'{file}: extends must name one file, e.g. extends = "ca40_10km.toml"')
+    return _merge(_tables(file.parent / base, (*above, file.resolve())), tables)
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merge(cast("dict[str, Any]", old), cast("dict[str, Any]", value))
+            if isinstance(old, dict) and isinstance(value, dict)
+            else value
+        )
+    return merged
+
+
+def _nested(file: Path, tables: Mapping[str, Any], kind: str) -> list[tuple[str, str, Any]]:
+    found: list[tuple[str, str, Any]] = []
+    for node, group in _table(file, kind, tables.get(kind, {})).items():
+        for name, table in _table(file, f"{kind}.{node}", group).items():
+            found.append((node, name, table))
+    return found
+
+
+def _table(file: Path, place: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file} [{place}]: expected a table, found {value!r}; write [{place}.NAME]")
+    return cast("dict[str, Any]", value)
+
+
+def _world(file: Path, tables: Mapping[str, Any]) -> WorldConfig | None:
+    if "world" not in tables:
+        return None
+    table = dict(_table(file, "world", tables["world"]))
+    simulators = {
+        f"{node}.{name}": _convert(file, f"world.simulator.{node}.{name}", one, SimulatorConfig)
+        for node, name, one in _nested(file, table, "simulator")
+    }
+    table.pop("simulator", None)
+    world = _convert(file, "world", table, WorldConfig)
+    return msgspec.structs.replace(world, simulator=simulators)
+
+
+def _convert(file: Path, place: str, table: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(table, kind, strict=True)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        unknown = re.search(r"unknown field `(\w+)`", text)
+        if unknown:
+            fields = getattr(kind, "__struct_fields__", ())
+            raise ConfigError(
+                f"{file} [{place}]: unknown key {unknown[1]!r}{_near(unknown[1], fields)}"
+            ) from None
+        missing = re.search(r"missing required field `(\w+)`", text)
+        if missing:
+            raise ConfigError(f"{file} [{place}]: missing key {missing[1]!r}") from None
+        what, _, where = text.partition(" - at `$")
+        key = where.strip("`").lstrip(".")
+        raise ConfigError(
+            f"{file} [{place}]{f' {key}' if key else ''}: {what[:1].lower()}{what[1:]}"
+        ) from None
+
+
+def _near(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it can have {', '.join(known)}"
+
+
+def _check(config: LabConfig, file: Path) -> None:
+    """What no single table can say: addresses that collide, limits the wrong way round, simulators of no device."""
+    used: dict[str, str] = {}
+    for name, device in config.device.items():
+        place = f"{file} [device.{name}]"
+        if ":" not in device.driver:
+            raise ConfigError(
+                f'{place}: driver = {device.driver!r} is not "module:Class", e.g. "drivers.toptica_dlcpro:DlcPro"'
+            )
+        try:
+            address = parse_address(device.address)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        for endpoint in endpoints(address):
+            if endpoint in used:
+                raise ConfigError(
+                    f"{place}: address {device.address} uses {endpoint}, which [device.{used[endpoint]}] has already; give one of them another port"
+                )
+            used[endpoint] = name
+        for signal, (low, high) in device.limits.items():
+            if not low < high:
+                raise ConfigError(f"{place} limits: {signal} = [{low}, {high}] must be [lowest, highest]")
+    try:
+        parse_address(config.hub.address)
+    except ConfigError as error:
+        raise ConfigError(f"{file} [hub]: {error}") from None
+    if config.world is not None:
+        for name in config.world.simulator:
+            if name not in config.device:
+                raise ConfigError(
+                    f"{file} [world.simulator.{name}]: there is no [device.{name}]{_near(name, tuple(config.device))}"
+                )
+        if config.world.speed <= 0:
+            raise ConfigError(f"{file} [world]: speed = {config.world.speed} must be positive")
+    for name, line in config.line.items():
+        if line.device and line.device not in config.device:
+            raise ConfigError(
+                f"{file} [line.{name}]: device = {line.device!r} is not in this lab{_near(line.device, tuple(config.device))}"
+            )
+
+
+def endpoints(address: Address) -> list[str]:
+    """The ports an address occupies: its own and those given as options."""
+    if address.scheme not in ("tcp", "zmq"):
+        return [address.target]
+    extra = [f"{address.host}:{value}" for value in address.options.values() if value.isdigit()]
+    return [address.target, *extra]

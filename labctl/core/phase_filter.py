@@ -1,0 +1,93 @@
+"""Follow an optical phase from single clicks: a recursive Bayes filter on a grid (PHYSICS.md 5, arXiv 2604.21388).
+
+Between slots the posterior is spread by a Gaussian of variance D·t; a slot with n0 and n1 clicks at the two detectors
+and bias b multiplies it by ((1 + V cos(φ + b))/2)^n0 · ((1 - V cos(φ + b))/2)^n1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from numpy.typing import NDArray
+
+GRID = 128
+
+
+class PhaseFilter:
+    """The posterior of one phase, from uniform.
+
+    contrast:   of the reference fringe, 0 to 1 (exclusive)
+    diffusion_rad2_per_s:  variance the phase gains per second
+    biases_rad: phase bias of each slot of a cycle, rad
+    """
+
+    def __init__(self, contrast: float, diffusion_rad2_per_s: float, biases_rad: tuple[float, ...]) -> None:
+        self.diffusion_rad2_per_s = diffusion_rad2_per_s
+        self.posterior: NDArray[np.float64] = np.full(GRID, 1.0 / GRID)
+        grid = np.arange(GRID) * (2 * math.pi / GRID)
+        fringe = contrast * np.cos(grid[None, :] + np.asarray(biases_rad)[:, None])
+        self._log_0: NDArray[np.float64] = np.log((1 + fringe) / 2)
+        self._log_1: NDArray[np.float64] = np.log((1 - fringe) / 2)
+        self._updated_s: float | None = None
+
+    def follow(self, counts: NDArray[np.int64], times_s: NDArray[np.float64]) -> None:
+        """Take in cycles: ``counts`` of shape (cycles, slots, 2), clicks; ``times_s`` of shape (cycles,), end of each cycle, s."""
+        if len(times_s) == 0:
+            return
+        previous = times_s[0] if self._updated_s is None else self._updated_s
+        gaps = np.diff(np.concatenate(([previous], times_s)))
+        _follow(
+            self.posterior,
+            self._log_0,
+            self._log_1,
+            counts,
+            np.maximum(gaps, 0.0) * self.diffusion_rad2_per_s,
+        )
+        self._updated_s = float(times_s[-1])
+
+    def estimate(self) -> tuple[float, float]:
+        """Circular mean, rad in (-π, π], and circular standard deviation, rad (large when nothing is known)."""
+        grid = np.arange(GRID) * (2 * math.pi / GRID)
+        mean = complex(np.sum(self.posterior * np.exp(1j * grid)))
+        length = min(max(abs(mean), 1e-12), 1.0)
+        return math.atan2(mean.imag, mean.real), math.sqrt(max(0.0, -2 * math.log(length)))
+
+
+@njit(cache=True)
+def _follow(posterior, log_0, log_1, counts, variances):  # type: ignore[no-untyped-def]  # pyright: ignore
+    """Predict and update ``posterior`` in place for each cycle."""
+    size = posterior.shape[0]
+    step = 2 * math.pi / size
+    spread = np.empty(size)
+    kernel = np.empty(size)
+    for cycle in range(counts.shape[0]):
+        variance = variances[cycle]
+        if variance > 40.0:  # nothing is left of what was known
+            posterior[:] = 1.0 / size
+        elif variance > 0.0:
+            reach = min(size // 2, int(6.0 * math.sqrt(variance) / step) + 1)
+            total = 0.0
+            for k in range(-reach, reach):
+                kernel[k + reach] = math.exp(-0.5 * (k * step) ** 2 / max(variance, 0.02 * step * step))
+                total += kernel[k + reach]
+            for i in range(size):
+                value = 0.0
+                for k in range(-reach, reach):
+                    value += kernel[k + reach] * posterior[(i - k) % size]
+                spread[i] = value / total
+            posterior[:] = spread
+        highest = -1e300
+        for i in range(size):
+            value = math.log(posterior[i] + 1e-300)
+            for slot in range(counts.shape[1]):
+                value += counts[cycle, slot, 0] * log_0[slot, i] + counts[cycle, slot, 1] * log_1[slot, i]
+            spread[i] = value
+            highest = max(highest, value)
+        total = 0.0
+        for i in range(size):
+            posterior[i] = math.exp(spread[i] - highest)
+            total += posterior[i]
+        for i in range(size):
+            posterior[i] /= total

@@ -1,0 +1,204 @@
+"""The journal of a run: append-only frames, each on disk before it is acknowledged, readable after ``kill -9``.
+
+File: 8 bytes ``LABJRNL1``, then frames of [length u32 LE][CRC-32 of the payload u32 LE][payload]. A payload is msgpack:
+``["header", {...}]`` first, then ``["record", number, time_ps, {column: value}]``, ``["note", {...}]`` and at the end
+``["end", {...}]``. A torn last frame is dropped on reading, and cut off when a run is resumed.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from labctl.errors import DataError, StorageError
+
+MAGIC = b"LABJRNL1"
+_FRAME = struct.Struct("<II")
+
+
+class _Header(msgspec.Struct, tag="header", array_like=True):
+    content: dict[str, Any]
+
+
+class _Row(msgspec.Struct, tag="record", array_like=True):
+    number: int
+    time_ps: int
+    values: dict[str, Any]
+
+
+class _Note(msgspec.Struct, tag="note", array_like=True):
+    content: dict[str, Any]
+
+
+class _End(msgspec.Struct, tag="end", array_like=True):
+    content: dict[str, Any]
+
+
+_Entry = _Header | _Row | _Note | _End
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Entry)
+
+
+@dataclass
+class JournalContent:
+    """What a journal holds.
+
+    header:     of the run
+    records:    (number, time_ps, values) in order
+    notes:      what happened between records (pauses, resumes)
+    end:        how the run ended, None if it was cut short
+    good_bytes: length of the undamaged part, bytes
+    torn_bytes: what follows it, bytes
+    """
+
+    header: dict[str, Any] = field(default_factory=dict[str, Any])
+    records: list[tuple[int, int, dict[str, Any]]] = field(
+        default_factory=list[tuple[int, int, dict[str, Any]]]
+    )
+    notes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    end: dict[str, Any] | None = None
+    good_bytes: int = 0
+    torn_bytes: int = 0
+
+
+class Journal:
+    """Writes a journal. One thread uses it."""
+
+    def __init__(self, path: Path, file: int, next_record: int) -> None:
+        self.path = path
+        self._file = file
+        self.next_record = next_record
+        """Number of the next record, for a run that is resumed."""
+
+    @classmethod
+    def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
+        """Begin a new journal; StorageError if it exists or cannot be written."""
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot begin a journal ({error.strerror}); check the disk and its permissions"
+            ) from None
+        journal = cls(path, file, 0)
+        journal._write(MAGIC + _frame(_Header(dict(header))))
+        _sync_folder(path.parent)
+        return journal
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[Journal, JournalContent]:
+        """Open a journal to go on with the next record; a torn last frame and an end mark's absence are expected."""
+        content = read(path)
+        if content.end is not None and content.end.get("reason") == "complete":
+            raise StorageError(f"{path}: this run is complete; there is nothing to resume")
+        file = os.open(path, os.O_WRONLY)
+        os.ftruncate(file, content.good_bytes)
+        os.lseek(file, 0, os.SEEK_END)
+        return cls(path, file, len(content.records)), content
+
+    def append(self, number: int, time_ps: int, values: Mapping[str, Any]) -> None:
+        """Put one record on disk; refuses a number that is not the next one, so none is lost or doubled."""
+        if number != self.next_record:
+            raise StorageError(
+                f"{self.path}: record {number} came where {self.next_record} was expected; the run has to be resumed"
+            )
+        self._write(_frame(_Row(number, time_ps, dict(values))))
+        self.next_record += 1
+
+    def note(self, what: Mapping[str, Any]) -> None:
+        """Put something that happened on disk."""
+        self._write(_frame(_Note(dict(what))))
+
+    def close(self, reason: str = "", **more: Any) -> None:
+        """Close; with a reason, say how the run ended."""
+        if self._file < 0:
+            return
+        try:
+            if reason:
+                self._write(_frame(_End({"reason": reason, "records": self.next_record, **more})))
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, data: bytes) -> None:
+        """All of ``data`` on disk, or nothing of it and StorageError."""
+        begin = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+            os.fdatasync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, begin)
+            os.lseek(self._file, begin, os.SEEK_SET)
+            raise StorageError(
+                f"{self.path}: cannot write ({error.strerror}); {self.next_record} records are safe. "
+                "Free some space (or fix the disk), then `labctl run --resume RID`"
+            ) from None
+
+
+def read(path: Path) -> JournalContent:
+    """Everything undamaged in a journal, also while it is being written; DataError if it is no journal."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the journal ({error.strerror})") from None
+    if data[: len(MAGIC)] != MAGIC:
+        raise DataError(
+            f"{path}: not a labctl journal (expected it to begin with {MAGIC!r}, found {data[:8]!r})"
+        )
+    content = JournalContent()
+    at = len(MAGIC)
+    while True:
+        payload = _payload(data, at)
+        if payload is None:
+            break
+        at += _FRAME.size + len(payload)
+        _take(content, payload, path, at)
+    content.good_bytes, content.torn_bytes = at, len(data) - at
+    return content
+
+
+def _frame(what: _Entry) -> bytes:
+    payload = _ENCODER.encode(what)
+    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def _payload(data: bytes, at: int) -> bytes | None:
+    if at + _FRAME.size > len(data):
+        return None
+    length, checksum = _FRAME.unpack_from(data, at)
+    payload = data[at + _FRAME.size : at + _FRAME.size + length]
+    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
+
+
+def _take(content: JournalContent, payload: bytes, path: Path, at: int) -> None:
+    try:
+        entry: _Entry = _DECODER.decode(payload)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise DataError(
+            f"{path}: unknown entry before byte {at} ({error}); written by another version of labctl?"
+        ) from None
+    match entry:
+        case _Header():
+            content.header = entry.content
+        case _Row():
+            content.records.append((entry.number, entry.time_ps, entry.values))
+        case _Note():
+            content.notes.append(entry.content)
+        case _End():
+            content.end = entry.content
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
