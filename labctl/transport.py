@@ -32,8 +32,8 @@ class Address:
 
     @property
     def host(self) -> str:
-        """Host of a ``host:port`` target."""
-        return self.target.rpartition(":")[0]
+        """Host of a ``host:port`` target, without the brackets of an IPv6 address."""
+        return self.target.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
@@ -86,6 +86,8 @@ class Transport(ABC):
         self._buffer = bytearray()
         self._stale = False
         self._sent = b""
+        self.after_open: Callable[[], None] | None = None
+        """Called after each fresh connection, also those that ``write`` opens by itself: read a banner, log in, subscribe."""
 
     # what a kind of transport provides
     @abstractmethod
@@ -130,6 +132,13 @@ class Transport(ABC):
             self._buffer.clear()
             self._open()
             self._stale = False
+            self._sent = b""
+            if self.after_open is not None:
+                try:
+                    self.after_open()
+                except BaseException:
+                    self.close()
+                    raise
 
     def close(self) -> None:
         """Disconnect; harmless when not connected."""
@@ -195,7 +204,7 @@ class Transport(ABC):
             self._stale = True
             came = f"only {bytes(self._buffer[-60:])!r} came" if self._buffer else "nothing came"
             raise NoAnswerError(
-                f"{self.where}: no answer to {self._sent[:80]!r}: expected {expected}, {came}; check that the instrument is on and idle"
+                f"{self.where}: no answer {f'to {self._sent[:80]!r}' if self._sent else 'after connecting'}: expected {expected}, {came}; check that the instrument is on and idle"
             )
         self._buffer += got
 
@@ -351,7 +360,7 @@ class VisaTransport(Transport):
             raise NotConnectedError(
                 f"{self.where}: cannot open the VISA resource ({error}); check the instrument and the address in the lab file"
             ) from None
-        # "\n" ends a read early, so that a line is there as soon as it has come; "" as separator leaves framing to the driver
+        # framing is the driver's: no terminations here
         self._resource.read_termination = None
         self._resource.write_termination = None
 
@@ -377,10 +386,7 @@ class VisaTransport(Transport):
             raise NotConnectedError(f"{self.where}: not connected")
         self._resource.timeout = max(1, int(timeout_s * 1000))
         try:
-            data: bytes = self._resource.read_bytes(1)
-            while not data.endswith(b"\n"):
-                data += self._resource.read_bytes(1)
-            return data
+            return self._resource.read_bytes(1)  # one at a time: a timeout in the middle of more would lose the rest
         except pyvisa.errors.VisaIOError as error:
             if error.error_code == pyvisa.constants.StatusCode.error_timeout:
                 return b""

@@ -87,6 +87,11 @@ class Laser:
         self.locked, self.lock_enabled, self._locking_since = False, False, None
         self._drift_hz += self._rng.choice((-1.0, 1.0)) * 150e6
 
+    def mode_hop(self, hop_hz: float = 3e9) -> None:
+        """Jump to another mode of the cavity: the lock stays engaged, but its line is out of reach until tuned back."""
+        self.locked, self._locking_since = False, None
+        self._drift_hz += self._rng.choice((-1.0, 1.0)) * hop_hz
+
     def free_running_offset_hz(self) -> float:
         """Where the laser would be without its lock, Hz from its line."""
         return (
