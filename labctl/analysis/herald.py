@@ -43,7 +43,7 @@ def single_photon_herald(
     Per node: bright probability alpha and node-to-click efficiency eta. ``click_noise_probability`` is per
     detector and window, ``mode_overlap`` the squared overlap of the wave packets (two-photon visibility),
     ``phase_contrast`` exp(-sigma_phi^2/2). ``sign`` is +1 or -1 by the detector that clicked. A
-    number-resolving detector discards its two-photon events. Both detectors together herald twice as often.
+    number-resolving detector discards its two-photon events (noise is not resolved). Both detectors together herald twice as often.
     Cabrillo et al., PRA 59, 1025 (1999), extended to threshold detectors with noise and distinguishability.
     """
     _check_probabilities(

@@ -38,8 +38,8 @@ def maximise(function: Callable[[float], float], low: float, high: float) -> flo
 
 def minimise(
     function: Callable[[FloatArray], tuple[float, FloatArray]],
-    start: Sequence[float],
-    bounds: Sequence[tuple[float | None, float | None]],
+    start: Sequence[float] | FloatArray,
+    bounds: Sequence[tuple[float | None, float | None]] | None = None,
 ) -> FloatArray:
     """Parameters of the smallest value inside bounds; the function returns its value and its gradient (L-BFGS-B)."""
     from scipy.optimize import minimize
@@ -48,8 +48,8 @@ def minimise(
         function,
         np.asarray(start, dtype=np.float64),
         jac=True,
-        bounds=list(bounds),
+        bounds=bounds,
         method="L-BFGS-B",
-        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
+        options={"ftol": 0.0, "gtol": 1e-10, "maxcor": 20, "maxiter": 2000},
     )
     return np.asarray(result.x, dtype=np.float64)
