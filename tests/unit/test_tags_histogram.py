@@ -43,6 +43,12 @@ def test_correlation_is_the_histogram_of_all_lags(pairs, a, b, bin_ps, half):
     assert found.lag_ps.tolist() == [k * bin_ps for k in range(-half, half + 1)]
 
 
+def test_clicks_exactly_one_window_apart_coincide():
+    pairs = [(k * 50, k % 2) for k in range(100)]
+    assert histogram.coincidences(tags_of(pairs), 0, 1, 50) == 99
+    assert histogram.coincidences(tags_of(pairs), 0, 1, 49) == 0
+
+
 def test_g2_of_independent_clicks_is_one_and_a_dead_time_digs_a_hole():
     rng = np.random.default_rng(5)
     time = np.sort(rng.integers(0, 10**10, 200_000))
@@ -100,6 +106,20 @@ def test_arrival_measures_from_the_last_gate(pairs, channel, gates, bin_ps, bins
     since = since[since < bin_ps * bins]
     expected = np.bincount(since // bin_ps, minlength=bins)
     assert histogram.arrival(tags, channel, starts, bin_ps, bins).counts.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_start_at_the_time_of_the_stop_counts_in_either_order(order):
+    tags = tags_of([(0, 1), *((5, c) for c in order)])
+    assert histogram.start_stop(tags, 1, 2, 1, 10).counts.tolist() == [1] + [0] * 9
+
+
+def test_every_multiple_of_every_small_bin_is_in_its_own_bin():
+    # 49 * (1 / 49) is below 1 in floating point: bins must not depend on it
+    for bin_ps in range(1, 200):
+        gates = np.zeros(1, np.int64)
+        tags = Tags.on_channel(np.arange(100, dtype=np.int64) * bin_ps, 0)
+        assert (histogram.arrival(tags, 0, gates, bin_ps, 100).counts == 1).all()
 
 
 @settings(deadline=None)
