@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from labctl.device import Device
@@ -44,7 +45,7 @@ def number(
     unit: str,
     *,
     scale: float = 1.0,
-    limits: Limits | None = None,
+    limits: Limits | Callable[[Any], Limits] | None = None,
     writable: bool = True,
     poll_s: float | None = None,
     tolerance: float | None = None,
