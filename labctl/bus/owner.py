@@ -1,0 +1,355 @@
+"""The thread that owns one instrument: answers requests, polls signals, and brings it back when it was lost.
+
+connecting -> (open, declared state) -> settling -> ready; without connection "lost" (retried with back-off); with its
+declared state refused "fault" (retried too); after safe() "safe", until ``restore``: neither a reconnection nor anything
+else brings outputs back by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labctl.bus.lane import Lane
+from labctl.bus.leases import Leases
+from labctl.bus.wire import DeviceEntry, DeviceState, MovedError, Request, State
+from labctl.clock import wall_time
+from labctl.device import Device
+from labctl.errors import (
+    DeviceError,
+    LabError,
+    NoAnswerError,
+    NotConnectedError,
+    WireError,
+)
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.2, 5.0
+SETTLING_CHECK_S, READY_CHECK_S = 0.3, 2.0
+"""How often not_ready() is asked while it settles and once it is ready, s."""
+REPEAT_S = 5.0
+"""A polled value is published when it changes, and at least so often, s."""
+
+Publish = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class HostedDevice:
+    """An instrument a host owns.
+
+    make:   a new unopened driver instance (limits of the lab's configuration applied); called again for every
+            connection, and for a second connection to make it safe
+    state:  signals to set, in this order, before it counts as ready
+    """
+
+    name: str
+    make: Callable[[], Device]
+    state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    required: bool = True
+
+
+class SafeOrder:
+    """A demand to make the device safe, before anything else, in its own thread."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.begun = threading.Event()
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+
+class DeviceLane(Lane):
+    """The thread of one instrument, its ROUTER socket, and the instrument's state."""
+
+    def __init__(self, hosted: HostedDevice, listen: str, leases: Leases, publish: Publish) -> None:
+        super().__init__(hosted.name, listen)
+        self.hosted = hosted
+        self.device = hosted.make()
+        self.driver = f"{type(self.device).__module__}:{type(self.device).__name__}"
+        self._leases = leases
+        self._publish = publish
+        self._state: tuple[State, str, float] = ("connecting", "", wall_time())
+        self._state_mutex = threading.Lock()
+        self._connected = False
+        self._safe_reason = ""
+        self._order: SafeOrder | None = None
+        self._retry_s = FIRST_RETRY_S
+        self._due: dict[str, float] = {"": 0.0}  # signal to poll -> when; "" is connecting or checking
+        self._next_due = 0.0
+        self._polled: dict[str, tuple[Any, float, float]] = {}  # signal -> value, wall time, when published
+        self._described: dict[str, Any] = {}
+        self._stale = False
+        self._answered = -1.0
+        self._latency_s = 0.0
+
+    # requests, in this thread
+
+    def answer(self, request: Request, sender: bytes) -> Any:
+        """One request to the device."""
+        if request.device != self.name:
+            raise MovedError(f"{self.name} is here, not {request.device}")
+        verb = request.verb
+        if verb == "get":
+            return self._use(self.device.signal(request.name).get)
+        if verb == "set" or verb == "call" or verb == "restore":
+            if request.name == "safe":
+                return self._make_safe(SafeOrder("safe() was called"))
+            self._leases.check(self.name, request.client)
+            return self._change(request)
+        if verb == "describe":
+            return self._describe()
+        if verb == "cached":
+            return self._cached()
+        if verb == "ping":
+            return wall_time()
+        raise WireError(f"{self.name}: a device does not understand {verb!r}")
+
+    def _change(self, request: Request) -> Any:
+        if request.verb == "restore":
+            return self._restore()
+        arguments = request.arguments
+        if request.verb == "set":
+            if len(arguments) != 1:
+                raise WireError(f"{self.name}.{request.name}: set takes one value, {len(arguments)} came")
+            bound = self.device.signal(request.name)
+            self._use(lambda: bound.set(arguments[0]))
+            if request.name in self._due:
+                self._schedule(request.name, 0.0)
+            else:
+                self._tell(request.name, bound.target, bound.signal.unit)
+            return None
+        return self._use(lambda: self.device.call(request.name, *arguments))
+
+    def _use(self, ask: Callable[[], Any]) -> Any:
+        """The instrument's answer; a broken connection makes the device lost."""
+        if not self._connected:
+            state, reason, since = self._state
+            raise NotConnectedError(
+                f"{self.name} is {state} since {wall_time() - since:.0f} s: {reason or 'first connection under way'}; it is retried by itself"
+            )
+        started = self.clock.now()
+        try:
+            value = ask()
+        except (NotConnectedError, NoAnswerError) as error:
+            self._lose(error)
+            raise
+        self._answered = now = self.clock.now()
+        self._latency_s = now - started
+        return value
+
+    def _cached(self) -> dict[str, Any]:
+        signals = type(self.device).signals
+        values = {
+            name: {"value": value, "unit": signals[name].unit, "time": when}
+            for name, (value, when, _) in self._polled.items()
+        }
+        state, reason, since = self._state
+        return {"state": state, "reason": reason, "since": since, "signals": values}
+
+    def _describe(self) -> dict[str, Any]:
+        if self._connected or not self._described:
+            self._described = {**self.device.describe(), "device": self.name}
+        return self._described
+
+    def _make_safe(self, order: SafeOrder) -> None:
+        self._obey(order)
+        if order.error is not None:
+            raise order.error
+
+    def _restore(self) -> None:
+        self._safe_reason = ""
+        if not self._connected:
+            raise NotConnectedError(
+                f"{self.name} is {self._state[0]} ({self._state[1]}); its declared state is set as soon as it is back"
+            )
+        self._use(self._declare)
+        self.set_state("settling", "declared state set again")
+        self._schedule("", 0.0)
+
+    # own work, in this thread
+
+    def work(self) -> float:
+        """Whatever is due: an order to be safe, (re)connection, the readiness check, or one signal to poll."""
+        if self._order is not None:
+            self._obey(self._order)
+        now = self.clock.now()
+        if now < self._next_due:
+            return self._next_due - now
+        name = min(self._due, key=self._due.__getitem__)
+        if name:
+            self._poll(name)
+        elif self._connected:
+            self._check()
+        else:
+            self._connect()
+        return self._next_due - self.clock.now()
+
+    def _schedule(self, name: str, in_s: float) -> None:
+        self._due[name] = self.clock.now() + in_s
+        self._next_due = min(self._due.values())
+
+    def _connect(self) -> None:
+        if self._state[0] != "lost":
+            self.set_state("connecting", "")
+        try:
+            self._open()
+            self._declare()
+        except (NotConnectedError, NoAnswerError) as error:
+            self._lose(error)
+        except Exception as error:  # noqa: BLE001  (whatever a driver does, its thread goes on trying)
+            self._refused(error)
+        else:
+            self._declared()
+
+    def _open(self) -> None:
+        if self._stale:
+            self.device = self.hosted.make()
+            self._stale = False
+        self.device.open()
+        self._connected = True
+        self._answered = now = self.clock.now()
+        polled = {
+            name: now for name, signal in type(self.device).signals.items() if signal.poll_s is not None
+        }
+        self._due.update(polled)
+
+    def _declare(self) -> None:
+        """The declared state, signal by signal; or safe() if that is wanted, also when it is wanted halfway."""
+        for name, value in self.hosted.state.items():
+            if self._safe_reason or self._order is not None:
+                break
+            self.device.signal(name).set(value)
+        if self._safe_reason or self._order is not None:
+            self.device.safe()
+
+    def _declared(self) -> None:
+        if self._safe_reason:
+            self.set_state("safe", self._safe_reason)
+        else:
+            self.set_state("settling", "declared state set")
+        self._schedule("", 0.0)
+
+    def _lose(self, error: BaseException) -> None:
+        self._connected = False
+        with contextlib.suppress(LabError, OSError):
+            self.device.close()
+        self._stale = True
+        self._due.clear()
+        self._schedule("", self._retry_s)
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+        self.set_state("lost", str(error))
+
+    def _refused(self, error: BaseException) -> None:
+        text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+        if not self._connected:
+            with contextlib.suppress(LabError, OSError):
+                self.device.close()
+        self.set_state("fault", text)
+        self._schedule("", self._retry_s)
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+
+    def _check(self) -> None:
+        state = self._state[0]
+        try:
+            if state == "fault":
+                self._use(self._declare)
+                self._declared()
+                return
+            reason: str = "" if state == "safe" else self._use(self.device.not_ready)
+        except (NotConnectedError, NoAnswerError):
+            return  # now lost, with the reason
+        except Exception as error:  # noqa: BLE001
+            if state == "fault":
+                self._refused(error)
+                return
+            reason = f"cannot tell whether it is ready: {error}"
+        if state != "safe":
+            self.set_state("settling" if reason else "ready", reason)
+        if not reason:
+            self._retry_s = FIRST_RETRY_S
+        self._schedule("", SETTLING_CHECK_S if reason else READY_CHECK_S)
+
+    def _poll(self, name: str) -> None:
+        bound = self.device.signal(name)
+        try:
+            self._tell(name, self._use(bound.get), bound.signal.unit)
+        except (NotConnectedError, NoAnswerError):
+            return  # now lost, with the reason
+        except Exception as error:  # noqa: BLE001
+            self._publish(
+                f"signal.{self.name}.{name}",
+                {"value": None, "unit": bound.signal.unit, "error": f"{type(error).__name__}: {error}"},
+            )
+        self._schedule(name, bound.signal.poll_s or REPEAT_S)
+
+    def _tell(self, name: str, value: Any, unit: str) -> None:
+        now, wall = self.clock.now(), wall_time()
+        known = self._polled.get(name)
+        published = known[2] if known is not None else -REPEAT_S
+        if known is None or known[0] != value or now - published >= REPEAT_S:
+            self._publish(f"signal.{self.name}.{name}", {"value": value, "unit": unit, "time": wall})
+            published = now
+        self._polled[name] = (value, wall, published)
+
+    # safety
+
+    def order_safe(self, reason: str) -> SafeOrder:
+        """From any thread: be made safe before the next request, and stay so."""
+        self._safe_reason = reason
+        order = self._order = SafeOrder(reason)
+        return order
+
+    def interrupt(self) -> None:
+        """From any thread: make a query under way fail at once, where its transport can."""
+        transport: Any = self.device.transport
+        if transport is not None:
+            transport.interrupt()
+
+    def _obey(self, order: SafeOrder) -> None:
+        self._order = None
+        self._safe_reason = order.reason
+        order.begun.set()
+        try:
+            if not self._connected:
+                self._open()
+            self._use(self.device.safe)
+            self.set_state("safe", order.reason)
+            self._schedule("", READY_CHECK_S)
+        except (NotConnectedError, NoAnswerError) as error:
+            order.error = error
+            if self._connected or self._state[0] != "lost":
+                self._lose(error)
+        except Exception as error:  # noqa: BLE001
+            order.error = error if isinstance(error, LabError) else DeviceError(f"{self.name}: {error!r}")
+            self._refused(order.error)
+        order.done.set()
+
+    # what others see
+
+    def set_state(self, state: State, reason: str) -> None:
+        """From any thread: change the state, with an event if it is a change."""
+        with self._state_mutex:
+            if (state, reason) == self._state[:2]:
+                return
+            since = self._state[2] if state == self._state[0] else wall_time()
+            self._state = (state, reason, since)
+            self._publish(f"device.{self.name}", {"state": state, "reason": reason, "since": since})
+
+    def entry(self, address: str) -> DeviceEntry:
+        """What the hub is told when the host registers."""
+        return DeviceEntry(self.name, self.driver, address, self.hosted.required)
+
+    def state(self) -> DeviceState:
+        """What the hub is told in every heartbeat."""
+        state, reason, since = self._state
+        age_s = self.clock.now() - self._answered if self._answered >= 0 else -1.0
+        return DeviceState(
+            self.name, state, reason, since, age_s, self._latency_s, self._leases.holder(self.name)
+        )
+
+    def finish(self) -> None:
+        """Let go of the instrument."""
+        with contextlib.suppress(LabError, OSError):
+            self.device.close()
