@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis import bell
@@ -49,6 +49,7 @@ def test_s_errors_are_the_spread_of_repeated_tests() -> None:
     assert values.std() == pytest.approx(np.mean([r.s.standard_error for r in results]), rel=0.05)
 
 
+@settings(deadline=None)
 @given(COUNTS, SETTING)
 def test_trial_lists_and_count_tables_agree(counts: np.ndarray, minus: tuple[int, int]) -> None:
     index = np.repeat(np.arange(16), counts.reshape(16) % 7)
@@ -58,6 +59,7 @@ def test_trial_lists_and_count_tables_agree(counts: np.ndarray, minus: tuple[int
     assert bell.chsh(counts, minus) == bell.chsh(bell.same_and_different(counts), minus)
 
 
+@settings(deadline=None)
 @given(COUNTS, SETTING)
 def test_wins_and_s_tell_the_same_story(counts: np.ndarray, minus: tuple[int, int]) -> None:
     result = bell.chsh(counts, minus)
@@ -70,6 +72,7 @@ def test_wins_and_s_tell_the_same_story(counts: np.ndarray, minus: tuple[int, in
     assert flipped.wins == result.total_trials - result.wins
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60), st.floats(0, 0.05))
 def test_p_value_is_the_binomial_sum(wins: int, trials: int, excess: float) -> None:
     wins = min(wins, trials)

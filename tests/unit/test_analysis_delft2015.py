@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis import delft2015
@@ -117,6 +117,7 @@ def test_malformed_files_are_placed(tmp_path: Path, text: str, message: str) -> 
         one(tmp_path, text)
 
 
+@settings(deadline=None)
 @given(
     column=st.integers(0, 16),
     cell=st.text(st.characters(codec="ascii", exclude_characters=",\n"), max_size=25),

@@ -30,9 +30,8 @@ def turn(a: float, b: float) -> float:
     return math.remainder(a - b, 2 * math.pi)
 
 
-@settings(
-    max_examples=200, deadline=None, derandomize=True
-)  # a five-sigma bound must not be searched for chance
+# derandomized: a five-sigma bound must not be searched for chance
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.integers(0, 2**32 - 1),
     st.floats(0.15, 0.97),

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import qutip
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis.herald import single_photon_herald, two_photon_herald
@@ -137,6 +137,7 @@ def test_protocol_fidelity_of_the_ten_kilometre_link(alpha: float, fidelity: flo
     assert (rho[1, 1] + rho[2, 2]).real / 2 + rho[1, 2].real == pytest.approx(fidelity, abs=5e-4)
 
 
+@settings(deadline=None)
 @given(
     PROBABILITY,
     PROBABILITY,
@@ -167,6 +168,7 @@ def test_every_heralded_state_is_a_state(
     assert np.linalg.eigvalsh(found.density_matrix)[0] > -1e-12
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 0.5), PROBABILITY, PROBABILITY)
 def test_weak_link_limit(alpha: float, overlap: float, contrast: float) -> None:
     eta = 1e-7

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis import keyrate
@@ -37,6 +37,7 @@ def test_best_flip_probability_and_critical_qber() -> None:
     assert keyrate.key_rate(beyond, 0.0780) < 0 < keyrate.best_noisy_key_rate(beyond, 0.0780).rate
 
 
+@settings(deadline=None)
 @given(st.floats(-0.2, 1.2))
 def test_binary_entropy_bounds(x: float) -> None:
     h = keyrate.binary_entropy(x)
@@ -47,12 +48,14 @@ def test_binary_entropy_bounds(x: float) -> None:
     assert h == pytest.approx(keyrate.binary_entropy(1 - x), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(S, S, Q, Q)
 def test_rates_grow_with_s_and_shrink_with_errors(s: float, s2: float, q: float, q2: float) -> None:
     assert keyrate.key_rate(max(s, s2), min(q, q2)) >= keyrate.key_rate(min(s, s2), max(q, q2)) - 1e-12
     assert keyrate.key_rate(s, q) <= 1
 
 
+@settings(deadline=None)
 @given(S, Q)
 def test_noise_is_only_added_when_it_helps(s: float, q: float) -> None:
     assert keyrate.noisy_key_rate(s, q, 0.0) == pytest.approx(keyrate.key_rate(s, q), abs=1e-12)
@@ -81,6 +84,7 @@ def test_conditional_entropy_of_the_published_key() -> None:
     assert found.value < keyrate.binary_entropy(3_813 / 105_976) == pytest.approx(0.22355, abs=5e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 500), min_size=4, max_size=4).filter(any))
 def test_conditional_entropy_bounds(cells: list[int]) -> None:
     counts = np.array(cells).reshape(2, 2)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis import link
@@ -68,6 +68,7 @@ def test_deterministic_delivery_reference_values() -> None:
     assert link.clocked_fidelity_max(0.0) == 0.25
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 20.0), st.floats(0.5, 1.0))
 def test_clocked_fidelity_is_the_best_over_all_periods(eta: float, fresh: float) -> None:
     rate, decay = eta, 1.0
@@ -83,6 +84,7 @@ def test_clocked_fidelity_is_the_best_over_all_periods(eta: float, fresh: float)
     assert delivered(best) >= max(delivered(best * 0.9), delivered(best * 1.1)) - 1e-9
 
 
+@settings(deadline=None)
 @given(st.floats(1e-13, 1e-3), st.sampled_from([-1, 1]))
 def test_clocked_fidelity_is_smooth_through_one(distance: float, side: int) -> None:
     exact = (1 + 3 * math.exp(-1) * (1 + side * distance / 2)) / 4  # first-order expansion about eta = 1
@@ -107,6 +109,7 @@ def test_stored_pair_two_component_reference_values() -> None:
     assert abs(Estimate(STORED.fidelity(0.450), 0).pull(published)) < 1
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 1),
     st.floats(0.05, 3),

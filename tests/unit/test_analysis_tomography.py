@@ -78,6 +78,7 @@ def test_likelihood_inside_the_physical_states_is_the_inversion() -> None:
     np.testing.assert_allclose(likely, tomography.linear_inversion(counts), atol=0.03)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=4))
 def test_nearest_state_of_a_diagonal(values: list[float]) -> None:
     diagonal = np.array(values) - (sum(values) - 1) / 4

@@ -2,7 +2,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis.value import Estimate, propagate
@@ -34,6 +34,7 @@ def test_texts(value: float, error: float, unit: str, full: str, compact: str) -
     assert estimate.compact() == compact
 
 
+@settings(deadline=None)
 @given(FINITE, ERROR)
 def test_compact_reads_back_within_its_last_digit(value: float, error: float) -> None:
     text = Estimate(value, error).compact()
@@ -48,6 +49,7 @@ def test_compact_reads_back_within_its_last_digit(value: float, error: float) ->
     assert 1 <= int(match[3]) <= 20 or last_digit >= power
 
 
+@settings(deadline=None)
 @given(FINITE, ERROR)
 def test_full_text_keeps_value_to_a_thousandth_of_the_error(value: float, error: float) -> None:
     text = str(Estimate(value, error))
@@ -60,6 +62,7 @@ def test_full_text_keeps_value_to_a_thousandth_of_the_error(value: float, error:
         assert abs(float(match[2]) * power - error) <= coarse
 
 
+@settings(deadline=None)
 @given(FINITE, FINITE, ERROR, ERROR)
 def test_pull_is_antisymmetric_and_scales(a: float, b: float, sigma_a: float, sigma_b: float) -> None:
     first, second = Estimate(a, sigma_a), Estimate(b, sigma_b)
