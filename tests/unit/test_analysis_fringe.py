@@ -143,6 +143,17 @@ def test_arrival_times_and_their_spread() -> None:
     assert abs(found[0].peak_ps - 30_000) < 5_000
 
 
+def test_width_error_without_background() -> None:
+    """For a Gaussian the error of the width is width/sqrt(2N)."""
+    edges = np.linspace(-6, 6, 2401)
+    centres = (edges[1:] + edges[:-1]) / 2
+    counts = 5000 * np.exp(-(centres**2) / 2) / math.sqrt(2 * math.pi) * 0.005
+    found = summarise_arrivals(edges, counts)
+    assert found.width.value == pytest.approx(1, rel=1e-3)
+    assert found.width.standard_error == pytest.approx(1 / math.sqrt(2 * 5000), rel=1e-3)
+    assert found.mean.standard_error == pytest.approx(1 / math.sqrt(5000), rel=1e-3)
+
+
 def test_arrival_times_refuse_an_empty_histogram() -> None:
     with pytest.raises(LimitError, match="above the background"):
         summarise_arrivals([0, 1, 2], [0, 0])
