@@ -56,14 +56,17 @@ class Socket(Protocol):
         """Let go of one address."""
         ...
 
-    def close(self) -> None:
-        """Close."""
+    def close(self, linger: int | None = None) -> None:
+        """Close; what is still to be sent has ``linger`` ms for it."""
         ...
 
 
-def router(listen: str) -> tuple[Socket, str]:
-    """A ROUTER bound to ``listen`` (``tcp://host:0`` picks a port) and the address it has; BusError if it is taken."""
-    return _bound(zmq.ROUTER, listen, zmq.Context.instance())
+def router(listen: str, drop: bool = True) -> tuple[Socket, str]:
+    """A ROUTER bound to ``listen`` (``tcp://host:0`` picks a port) and the address it has; BusError if it is taken.
+
+    drop: whether a message to somebody who has gone, or is far behind, is dropped; else ``send_now`` says False
+    """
+    return _bound(zmq.ROUTER, listen, zmq.Context.instance(), ROUTER_MANDATORY=0 if drop else 1)
 
 
 def dealer(address: str) -> Socket:
@@ -132,8 +135,10 @@ def send_now(socket: Socket, frames: Sequence[Any]) -> bool:
     """Send one message if that is possible without waiting."""
     try:
         send(socket, frames, _NOBLOCK)
-    except zmq.Again:
-        return False
+    except zmq.ZMQError as error:
+        if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+            return False
+        raise
     return True
 
 
