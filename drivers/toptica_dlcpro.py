@@ -223,6 +223,7 @@ class DlcPro(Device):
 
     def open(self) -> None:
         """Connect, check that the laser head is there, and ask its limits."""
+        self.line.timeout_s = self.timeout_s
         self.transport.open()
         self._limits.clear()
         try:

@@ -7,6 +7,7 @@ seen by the other.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,8 +142,11 @@ def _word(word: str) -> Value:
         if word.startswith("&"):
             return base64.b64decode(word[1:], validate=True)
         if word[-1] in "0123456789." and word.lstrip("+-")[:1] in tuple("0123456789."):
-            return float(word) if any(c in word for c in ".eE") else int(word)
-    except ValueError:
+            number = float(word) if any(c in word for c in ".eE") else int(word)
+            if math.isfinite(number):
+                return number
+            raise ValueError(word)
+    except (ValueError, OverflowError):
         raise DecopError(PARSE, f"syntax error: {word[:40]}") from None
     return Symbol(word)
 
@@ -193,7 +197,7 @@ class Interpreter:
             case [Symbol("`"), [*items]]:
                 return ["(" + " ".join(self._spliced(item) for item in items) + ")"]
             case [Symbol("+"), *items]:
-                return [str(sum(int(self.evaluate(item)[-1]) for item in items))]
+                return [str(sum(self._status(item) for item in items))]
             case _:
                 raise DecopError(PARSE, "not understood")
 
@@ -225,6 +229,13 @@ class Interpreter:
         if arguments:
             raise DecopError(WRONG_TYPE, f"'{name}' takes no arguments")
         return command()
+
+    def _status(self, item: Any) -> int:
+        match item:
+            case [Symbol("param-set!"), *_]:
+                return int(self.evaluate(item)[-1])
+            case _:
+                raise DecopError(WRONG_TYPE, "not a number")
 
     def _spliced(self, item: Any) -> str:
         match item:

@@ -64,7 +64,7 @@ class SimDlcPro(SimInstrument):
             self._parameters |= _head_parameters(head)
             commands[f"laser{head.index}:dl:lock:close"] = head.close_lock
             commands[f"laser{head.index}:dl:lock:open"] = head.open_lock
-        self.system = System(self._parameters, commands, {1: "", 2: "CAUTION"}, self._wall_s, self.refresh)
+        self.system = System(self._parameters, commands, {2: "CAUTION"}, self._wall_s, self.refresh)
         self.refresh()
 
     def session(self, port: str, send: Send) -> Session:
@@ -95,7 +95,7 @@ class SimDlcPro(SimInstrument):
     def _set_time(self, text: str) -> int:
         try:
             self._epoch_s = datetime.fromisoformat(text).timestamp() - self._now()
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, OSError):
             return BAD_VALUE
         return 0
 

@@ -60,8 +60,13 @@ class SimConnection:
         if faults.take("disconnect"):
             self.open = False
             return
-        now = self._clock.now()
-        self._due.append((now + faults.active.get("late", 0.0), spoil(faults, data)))
+        data = spoil(faults, data)
+        when = self._clock.now() + faults.active.get("late", 0.0)
+        half = len(data) // 2 if "split" in faults.active else 0
+        if half:
+            self._due.append((when, data[:half]))
+            when += faults.active["split"]
+        self._due.append((when, data[half:]))
 
 
 class Bench:

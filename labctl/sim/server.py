@@ -34,10 +34,14 @@ class _Client:
     read: Callable[[], bytes]
     write: Callable[[bytes], int]
     instrument: SimInstrument
+    port_name: str
     session: Session | None = None
     out: bytearray = field(default_factory=bytearray)
     pty: bool = False
     held_until: float = 0.0
+    """When its last byte goes out, s."""
+    pending: int = 0
+    """Pieces still held back."""
 
 
 class SimServer:
@@ -98,9 +102,14 @@ class SimServer:
         self._slaves.append(slave)  # kept open: the master never sees EIO when a client leaves
 
         client = _Client(
-            master, lambda: os.read(master, 65536), lambda data: os.write(master, data), instrument, pty=True
+            master,
+            lambda: os.read(master, 65536),
+            lambda data: os.write(master, data),
+            instrument,
+            port_name or instrument.ports[0],
+            pty=True,
         )
-        self._begin(client, port_name or instrument.ports[0])
+        self._begin(client)
         if link:
             with contextlib.suppress(FileNotFoundError):
                 Path(link).unlink()
@@ -161,6 +170,7 @@ class SimServer:
             now = _real.now()
             while self._later and self._later[0][0] <= now:
                 _, _, client, data = heapq.heappop(self._later)
+                client.pending -= 1
                 if client in self._clients:
                     self._queue(client, data)
             if now >= next_tick:
@@ -172,9 +182,8 @@ class SimServer:
         for client in list(self._clients):
             if "refuse" in client.instrument.faults.active and not client.pty:
                 self._drop(client)
-            elif client.session is not None:
-                with self._lock:
-                    client.session.tick(world_now)
+            elif client in self._clients:
+                self._run(client, lambda session: session.tick(world_now))
 
     def _accept(self, listener: socket.socket, instrument: SimInstrument, port_name: str) -> None:
         try:
@@ -187,15 +196,30 @@ class SimServer:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._begin(
-            _Client(connection, lambda: connection.recv(65536), connection.send, instrument), port_name
+            _Client(connection, lambda: connection.recv(65536), connection.send, instrument, port_name)
         )
 
-    def _begin(self, client: _Client, port_name: str) -> None:
-        client.session = client.instrument.session(port_name, lambda data: self._reply(client, data))
+    def _begin(self, client: _Client) -> None:
         self._clients.append(client)
         self._selector.register(client.file, selectors.EVENT_READ, client)
-        with self._lock:
-            client.session.connected()
+        self._new_session(client)
+        self._run(client, lambda session: session.connected())
+
+    def _new_session(self, client: _Client) -> None:
+        client.session = client.instrument.session(client.port_name, lambda data: self._reply(client, data))
+
+    def _run(self, client: _Client, what: Callable[[Session], None]) -> None:
+        """Let a session do something under the world's lock; one that fails is ended, the others go on."""
+        assert client.session is not None
+        try:
+            with self._lock:
+                what(client.session)
+        except Exception:
+            log.exception("simulated %s failed", type(client.instrument).__name__)
+            if client.pty:  # the port stays, as when an instrument starts anew
+                self._new_session(client)
+            else:
+                self._drop(client)
 
     def _serve(self, client: _Client, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
@@ -212,13 +236,7 @@ class SimServer:
             if not client.pty:
                 self._drop(client)
             return
-        assert client.session is not None
-        try:
-            with self._lock:
-                client.session.receive(data)
-        except Exception:
-            log.exception("simulated %s failed on %r", type(client.instrument).__name__, data[:80])
-            self._drop(client)
+        self._run(client, lambda session: session.receive(data))
 
     def _reply(self, client: _Client, data: bytes) -> None:
         """Send, through whatever faults are on; not to a client that has gone (its file number may be somebody else's)."""
@@ -229,18 +247,26 @@ class SimServer:
             if "silent" in faults.active or faults.take("drop"):
                 return
             if faults.take("disconnect"):
-                self._drop(client)
+                if not client.pty:  # a serial line that is plugged in again has only lost the reply
+                    self._drop(client)
                 return
             data = spoil(faults, data)
-            now = _real.now()
-            if "split" in faults.active and len(data) > 1:
-                half = len(data) // 2
-                self._at(now + faults.active["split"], client, data[half:])
-                data = data[:half]
-            if "late" in faults.active:
-                self._at(now + faults.active["late"], client, data)
-                return
-        self._queue(client, data)
+        late_s, split_s = faults.active.get("late", 0.0), faults.active.get("split", 0.0)
+        when = max(_real.now() + late_s, client.held_until)
+        half = len(data) // 2 if "split" in faults.active else 0
+        if half:
+            self._deliver(when, client, data[:half])
+            when += split_s
+        self._deliver(when, client, data[half:])
+        client.held_until = when
+
+    def _deliver(self, when: float, client: _Client, data: bytes) -> None:
+        """Send at a time; bytes of one client never overtake each other, as on any wire."""
+        if when > _real.now() or client.pending:
+            client.pending += 1
+            self._at(when, client, data)
+        else:
+            self._queue(client, data)
 
     def _at(self, when: float, client: _Client, data: bytes) -> None:
         heapq.heappush(self._later, (when, next(self._order), client, data))

@@ -93,7 +93,6 @@ def test_every_parameter_served_is_in_the_vendors_tree(served: Served, dlc: DLCp
 
 
 def test_every_setting_takes_back_its_own_value(served: Served, dlc: DLCpro) -> None:
-    dlc.change_ul(UserLevel.SERVICE, "")
     dlc.change_ul(UserLevel.MAINTENANCE, "CAUTION")
     for name, parameter in served.sim.system.parameters.items():
         if parameter.write is not None and parameter.level >= 2:
@@ -161,6 +160,7 @@ def test_user_levels(dlc: DLCpro) -> None:
         dlc.laser1.dl.cc.current_clip.set(130.0)
     assert dlc.change_ul(UserLevel.MAINTENANCE, "guess") == UserLevel.NORMAL
     assert dlc.change_ul(UserLevel.MAINTENANCE, "CAUTION") == UserLevel.MAINTENANCE
+    assert dlc.change_ul(UserLevel.SERVICE, "guess") == UserLevel.MAINTENANCE
     assert dlc.ul.get() == 2
     assert dlc.laser1.dl.cc.current_clip.set(130.0) == 0
     with pytest.raises(DecopError, match="'-6'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from drivers.decop import Value, check_name, decode, encode
 from drivers.decop_monitor import Update, parse_update
 from labctl.errors import LimitError, RefusedError
 from simulated_hw import decop as instrument
+from simulated_hw.toptica_dlcpro import SimDlcPro
+from simulated_hw.world.parts import Laser
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=("Cs",)))
 ATOMS = (
@@ -72,6 +75,36 @@ def test_instrument_survives_anything(text: str) -> None:
         instrument.parse(text)
     except instrument.DecopError as error:
         assert str(error).startswith("Error: -2 ")
+
+
+WORDS = (
+    "param-ref", "param-set!", "param-gsv", "exec", "change-ul", "+", "'laser1:dl:cc:current-set", "'laser1:dl:lock:close",
+    "'time", "'system-label", "'uptime", "'ul", "'echo", "'change-ul", "1", "-5", "2.5", "1e999", "9" * 5000, "#t", '"x"', "&AA==", "`", ",",
+)  # fmt: skip
+REQUESTS = st.recursive(
+    st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=4).map(lambda words: f"({' '.join(words)})"),
+)
+LASER = Laser(
+    np.random.default_rng(1),
+    wavelength_m=397e-9,
+    power_w=20e-3,
+    nominal_current_a=0.12,
+    threshold_current_a=0.04,
+    largest_current_a=0.16,
+)
+
+
+@given(REQUESTS)
+def test_instrument_answers_every_request_once_and_in_grammar(request_line: str) -> None:
+    sent: list[bytes] = []
+    session = instrument.CommandSession(SimDlcPro(LASER, lambda: 0.0).system, sent.append)
+    session.receive(request_line.encode() + b"\n")
+    assert len(sent) == 1
+    answer, prompt, rest = sent[0].decode().partition("\n> ")
+    assert prompt
+    assert rest == ""
+    assert answer.startswith("Error: -") or isinstance(decode(answer), bool | int | float | str | tuple)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,6 @@ class Setup:
     def driver(self, name: str = "laser_397", laser: int = 1, timeout_s: float = 1.0) -> DlcPro:
         device = DlcPro(connect(self.address, name, timeout_s), name, laser)
         device.timeout_s = timeout_s
-        device.line.timeout_s = timeout_s
         return device
 
 
@@ -202,7 +201,7 @@ def test_something_else_at_the_port(setup: Setup) -> None:
     """The monitoring port says nothing: the error names it."""
     monitor = setup.address.rpartition("=")[2]
     device = DlcPro(connect(f"tcp://127.0.0.1:{monitor}", "laser_397", 0.2), "laser_397")
-    device.line.timeout_s = 0.2
+    device.timeout_s = 0.2
     with pytest.raises(NoAnswerError, match=r"laser_397 at .*after connecting"):
         device.open()
     assert not device.transport.is_open
@@ -426,7 +425,7 @@ def test_over_a_serial_line(setup: Setup) -> None:
     path = server.serve_pty(setup.sim, "command")
     with server:
         device = DlcPro(connect(f"serial://{path}?baudrate=115200", "laser_397"), "laser_397")
-        device.line.timeout_s = 0.3
+        device.timeout_s = 0.3
         with device:
             device.current.set(0.1)
             assert device.current_setpoint.get() == 0.1
