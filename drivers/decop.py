@@ -198,6 +198,8 @@ class CommandLine:
 
     def _ask(self, request: str) -> list[str]:
         """The lines of the answer, without the prompt; RefusedError if it is an error."""
+        if self.transport.unread:  # an answer too many: start afresh
+            self.transport.mark_stale()
         self.transport.write(request.encode() + b"\n")
         answer = self.transport.read_until(PROMPT, self.timeout_s).decode("utf-8", "replace")
         lines = [line.rstrip("\r") for line in answer.split("\n")]

@@ -150,6 +150,11 @@ class Transport(ABC):
         self.close()
         self.open()
 
+    @property
+    def unread(self) -> int:
+        """How many bytes have come that nobody has read; before a question, any are out of step with it."""
+        return len(self._buffer)
+
     def mark_stale(self) -> None:
         """Say that what is still to come belongs to an old question: the next write opens a fresh connection."""
         self._stale = True

@@ -48,11 +48,14 @@ class Recording(SimDlcPro):
         super().__init__(*arguments, **options)  # type: ignore[arg-type]
         self.received: list[bytes] = []
         self.sent: list[bytes] = []
+        self.before = self.after = b""
+        """Bytes sent once, around the next answer."""
 
     def session(self, port: str, send: Send) -> Session:
         def record(data: bytes) -> None:
             self.sent.append(data)
-            send(data)
+            send(self.before + data + self.after)
+            self.before = self.after = b""
 
         session = super().session(port, record)
         receive = session.receive
@@ -342,6 +345,24 @@ def test_spoilt_answer_then_a_good_one(setup: Setup, fault: str) -> None:
             laser.current.get()
         setup.sim.faults.clear()
         assert laser.current.get() == 0.12
+
+
+def test_an_answer_too_many_is_never_taken_for_the_next(setup: Setup, laser: DlcPro) -> None:
+    setup.sim.after = b"99.0\n> "
+    assert laser.current.get() == 0.12
+    assert laser.piezo_voltage.get() == 70.0
+    setup.sim.before = b"?\n> "
+    with pytest.raises(BadAnswerError, match=r"current-act.*answered with '\?'"):
+        laser.current.get()
+    assert laser.piezo_voltage.get() == 70.0
+    setup.sim.before = b'"what"\n> '
+    with pytest.raises(BadAnswerError, match="expected a float"):
+        laser.current.get()
+    assert laser.piezo_voltage.get() == 70.0
+    setup.sim.before = b"#t\n> "
+    with pytest.raises(BadAnswerError, match="expected a status number"):
+        laser.current.set(0.1)
+    assert laser.piezo_voltage.get() == 70.0
 
 
 def test_silent_instrument(setup: Setup) -> None:
