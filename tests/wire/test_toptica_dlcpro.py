@@ -281,6 +281,17 @@ def test_safe_is_dark_and_open(setup: Setup, laser: DlcPro) -> None:
     assert setup.lasers[1].emission, "the other head is none of this device's business"
 
 
+def test_safe_opens_the_lock_even_if_the_current_driver_refuses(setup: Setup, laser: DlcPro) -> None:
+    from simulated_hw.decop import Parameter
+
+    laser.lock.set(True)
+    assert isinstance(setup.sim.system.parameters, dict)
+    setup.sim.system.parameters["laser1:dl:cc:enabled"] = Parameter(bool, lambda: True)
+    with pytest.raises(RefusedError, match=r"cc:enabled to #f: status -3 \(access denied"):
+        laser.safe()
+    assert not setup.lasers[0].lock_enabled
+
+
 def test_feedforward_takes_the_current_along(setup: Setup, laser: DlcPro) -> None:
     laser.line.set("laser1:dl:cc:feedforward-factor", -0.25)
     laser.piezo_voltage.set(74.0)
