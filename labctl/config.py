@@ -121,7 +121,11 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> LabCon
     overrides:  tables merged over the file's, e.g. ``{"world": {"seed": 7}}``
     """
     file = Path(path)
-    tables = _merge(_tables(file, ()), dict(overrides or {}))
+    return build(file, _merge(_tables(file, ()), dict(overrides or {})))
+
+
+def build(file: Path, tables: dict[str, Any]) -> LabConfig:
+    """Check tables that are a lab's, as read from ``file`` (and perhaps changed since)."""
     for key in tables:
         if key not in _TOP:
             raise ConfigError(f"{file}: unknown table [{key}]{_near(key, _TOP)}")

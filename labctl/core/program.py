@@ -201,7 +201,7 @@ def _straight(item: Item) -> Straight:
             or math.isnan(timeline.amplitude[i])
         ):
             inherits[timeline.lines[timeline.line[i]]] = None
-    thresholds = {register: value for register, value in timeline.thresholds.items()}
+    thresholds = dict(timeline.thresholds)
     return Straight(timeline, tuple(inherits), dict(leaves), timeline.total_ps, thresholds)
 
 

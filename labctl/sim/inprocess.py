@@ -22,6 +22,10 @@ class SimConnection:
         self._faults = instrument.faults
         self._due: deque[tuple[float, bytes]] = deque()
         self.open = "refuse" not in self._faults.active
+        self._answering: list[bytes] | None = None
+        """What the session says to the request being handled, on a port that answers each with one frame."""
+        self._one_frame = instrument.zmq_ports.get(port) == "rep"
+        self._framed = port in instrument.zmq_ports
         self._session: Session | None = instrument.session(port, self._sent) if self.open else None
         if self._session is not None:
             self._session.connected()
@@ -30,18 +34,30 @@ class SimConnection:
         """Bytes to the instrument."""
         if self._session is None or not self.open:
             raise NotConnectedError("the simulated instrument closed the connection")
+        if not self._one_frame:
+            self._session.receive(data)
+            return
+        self._answering = []
         self._session.receive(data)
+        reply, self._answering = b"".join(self._answering), None
+        self._sent(reply)
 
     def receive(self, timeout_s: float) -> bytes:
         """The next bytes it sent, or b"" after ``timeout_s`` s of virtual time."""
+        return self.receive_frame(timeout_s) or b""
+
+    def receive_frame(self, timeout_s: float) -> bytes | None:
+        """What it sent in one go, which on a ZeroMQ port may be empty, or None after ``timeout_s`` s of virtual time."""
         deadline = self._clock.now() + timeout_s
+        if self._session is not None:  # the clock may have moved since the last call
+            self._session.tick(self._clock.now())
         while True:
             if self._due and self._due[0][0] <= self._clock.now():
                 return self._due.popleft()[1]
             if not self.open and not self._due:
                 raise NotConnectedError("the simulated instrument closed the connection")
             if self._clock.now() >= deadline:
-                return b""
+                return None
             self._clock.advance(min(TICK_S, deadline - self._clock.now()))
             if self._session is not None:
                 self._session.tick(self._clock.now())
@@ -54,6 +70,9 @@ class SimConnection:
         self.open = False
 
     def _sent(self, data: bytes) -> None:
+        if self._answering is not None:
+            self._answering.append(data)
+            return
         faults = self._faults
         if "silent" in faults.active or faults.take("drop"):
             return
@@ -62,7 +81,7 @@ class SimConnection:
             return
         data = spoil(faults, data)
         when = self._clock.now() + faults.active.get("late", 0.0)
-        half = len(data) // 2 if "split" in faults.active else 0
+        half = len(data) // 2 if "split" in faults.active and not self._framed else 0
         if half:
             self._due.append((when, data[:half]))
             when += faults.active["split"]

@@ -50,9 +50,16 @@ class SimInstrument(ABC):
     def __init__(self) -> None:
         self.faults = Faults()
 
+    def listening(self, port: str, number: int) -> None:  # noqa: B027  (most instruments need not know)
+        """The ZeroMQ port called ``port`` is served at TCP port ``number``."""
+
     @abstractmethod
     def session(self, port: str, send: Send) -> Session:
         """A new client on ``port``."""
+
+    def own_faults(self) -> dict[str, Callable[[], None]]:
+        """Faults of the instrument itself by name (``unlock``, ``mode_hop``), beside those of its wire."""
+        return {}
 
 
 def on(pattern: str) -> Callable[[F], F]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ from labctl.errors import ConfigError
 from labctl.sim.instrument import Session, SimInstrument
 from labctl.sim.server import TICK_S, spoil
 
+log = logging.getLogger(__name__)
 _real = SystemClock()
 
 
@@ -63,7 +66,9 @@ class ZmqServer:
             ) from None
         sent: list[bytes] = []
         self._ports.append(_Port(instrument, kind, sock, instrument.session(port_name, sent.append), sent))
-        return int(sock.getsockopt(zmq.LAST_ENDPOINT).decode().rpartition(":")[2])
+        number = int(sock.getsockopt(zmq.LAST_ENDPOINT).decode().rpartition(":")[2])
+        instrument.listening(port_name, number)
+        return number
 
     def start(self) -> ZmqServer:
         """Begin serving in a thread."""
@@ -96,8 +101,8 @@ class ZmqServer:
             for port in self._ports:
                 if port.socket in ready:
                     self._request(port)
-                with self._lock:
-                    port.session.tick(self._clock.now())
+                now_s = self._clock.now()
+                self._run(port, lambda port=port, now_s=now_s: port.session.tick(now_s))
                 if port.kind == "pair":
                     self._stream(port)
                 while port.later and port.later[0][0] <= _real.now():
@@ -105,24 +110,31 @@ class ZmqServer:
 
     def _request(self, port: _Port) -> None:
         frames: list[bytes] = port.socket.recv_multipart()
-        if port.kind == "pair":
-            with self._lock:
-                port.session.receive(frames[-1])
-            return
         envelope, body = frames[:-1], frames[-1]
-        with self._lock:
-            port.session.receive(body)
+        understood = self._run(port, lambda: port.session.receive(body))
+        if port.kind == "pair":
+            return
         reply = b"".join(port.sent)
         port.sent.clear()
         faults = port.instrument.faults
-        if "silent" in faults.active or "refuse" in faults.active or faults.take("drop"):
+        if not understood or "silent" in faults.active or "refuse" in faults.active or faults.take("drop"):
             return
         when = _real.now() + faults.active.get("late", 0.0)
         heapq.heappush(port.later, (when, next(self._order), [*envelope, spoil(faults, reply)]))
 
+    def _run(self, port: _Port, what: Callable[[], None]) -> bool:
+        """Let a session do something under the world's lock; whether it did. One that fails does not stop the others."""
+        try:
+            with self._lock:
+                what()
+        except Exception:
+            log.exception("simulated %s failed", type(port.instrument).__name__)
+            return False
+        return True
+
     def _stream(self, port: _Port) -> None:
         """Send what the session has for its client; kept while no client is connected or it is slow."""
-        while port.sent:
+        while port.sent and "silent" not in port.instrument.faults.active:
             try:
                 port.socket.send(port.sent[0], zmq.NOBLOCK)
             except zmq.Again:

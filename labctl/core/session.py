@@ -1,0 +1,151 @@
+"""One acquisition on the simulated core in a thread of its own: start, pause, stop, and a queue of what comes back."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import msgspec
+
+from labctl.core.program import Program, lower
+from labctl.core.sim import Control, Progress, SimCore
+from labctl.errors import CoreError, LabError
+from labctl.schedule.items import Schedule
+from labctl.sim.played import Record
+
+
+class RecordMessage(msgspec.Struct, tag="record", array_like=True, frozen=True):
+    """One record, as in :class:`labctl.sim.played.Record`."""
+
+    number: int
+    time_ps: int
+    values: dict[str, float | int | str]
+
+
+class ProgressMessage(msgspec.Struct, tag="progress", array_like=True, frozen=True):
+    """How far the run has come; times in ps of laboratory time."""
+
+    time_ps: int
+    attempts: int
+    rounds: int
+
+
+class FinishedMessage(msgspec.Struct, tag="finished", array_like=True, frozen=True):
+    """The core has stopped: "complete", "stopped", or an error's name and text."""
+
+    reason: str
+    time_ps: int = 0
+    attempts: int = 0
+    error: str = ""
+
+
+Message = RecordMessage | ProgressMessage | FinishedMessage
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Message).decode
+PROGRESS_EVERY_PS = 200_000_000_000
+
+
+class CoreSession:
+    """Plays one schedule at a time; messages come out in the order they happened. Nothing is dropped: a full queue
+    makes the core wait."""
+
+    def __init__(self, core: SimCore, capacity: int = 1000) -> None:
+        self._core = core
+        self._queue: queue.Queue[Message] = queue.Queue(capacity)
+        self._control = Control()
+        self._thread: threading.Thread | None = None
+        self._abandoned = threading.Event()
+
+    @property
+    def playing(self) -> bool:
+        """Whether a run is in progress."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, schedule: Schedule, rounds: int, first_record: int = 0) -> None:
+        """Begin; CoreError if something is playing already."""
+        if self.playing:
+            raise CoreError("the core is already playing a run; stop that first")
+        program = lower(schedule)
+        self._control = Control()
+        self._abandoned.clear()
+        self._queue = queue.Queue(self._queue.maxsize)
+        self._thread = threading.Thread(
+            target=self._play, args=(program, rounds, first_record), name="core", daemon=True
+        )
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Hold after the attempt in progress."""
+        self._control.pause()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._control.resume()
+
+    def stop(self) -> None:
+        """End after the attempt in progress; the finished message still comes."""
+        self._control.stop()
+
+    def abandon(self) -> None:
+        """Stop, and throw away what nobody will read."""
+        self._abandoned.set()
+        self._control.stop()
+        if self._thread is not None:
+            while self._thread.is_alive():
+                self._discard()
+                self._thread.join(0.02)
+        self._discard()
+
+    def messages(self) -> Iterator[Message | None]:
+        """Messages as they come, None about twice a second in between, until the finished message."""
+        while True:
+            message = self.next_message(0.5)
+            yield message
+            if isinstance(message, FinishedMessage):
+                return
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """The next message, None if none came in time."""
+        try:
+            return self._queue.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def _discard(self) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+    def _put(self, message: Message) -> None:
+        while not self._abandoned.is_set():
+            try:
+                self._queue.put(message, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def _play(self, program: Program, rounds: int, first_record: int) -> None:
+        last = -PROGRESS_EVERY_PS
+
+        def record(made: Record) -> None:
+            self._put(RecordMessage(made.number, made.time_ps, made.values))
+
+        def progress(now: Progress) -> None:
+            nonlocal last
+            if now.time_ps - last >= PROGRESS_EVERY_PS:
+                last = now.time_ps
+                self._put(ProgressMessage(now.time_ps, now.attempts, now.rounds))
+
+        try:
+            end = self._core.run(program, rounds, record, self._control, progress, first_record)
+        except LabError as error:
+            self._put(FinishedMessage(type(error).__name__, error=str(error)))
+        except Exception as error:  # noqa: BLE001  (whatever went wrong, the run must learn of it)
+            self._put(
+                FinishedMessage(
+                    "CoreError", error=f"the simulated core failed: {type(error).__name__}: {error}"
+                )
+            )
+        else:
+            reason = "complete" if end.rounds >= rounds and not self._control.stopping.is_set() else "stopped"
+            self._put(FinishedMessage(reason, end.time_ps, end.attempts))

@@ -1,0 +1,46 @@
+"""What a finished (or cut short) run becomes: netCDF, figures, run.json and a report, all from its journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from labctl.run import folder as folders
+from labctl.run import journal
+from labctl.run.results import Result, results
+
+
+def publish(
+    folder: Path, about: dict[str, Any], sources: list[tuple[str, Any, str, str]] | None = None
+) -> list[Result]:
+    """Write data.nc, report.html and run.json of a run folder from its journal; returns its figures.
+
+    Works on any readable journal, so a run whose process was killed is published by calling it again.
+    """
+    from labctl.run import report, store
+
+    content = journal.read(folder / "journal")
+    found = results(str(about.get("analysis", "")), content.records, about.get("arguments", {}))
+    about["results"] = {
+        r.key: {
+            "label": r.label,
+            "value": r.value.value,
+            "standard_error": r.value.standard_error,
+            "unit": r.value.unit,
+        }
+        for r in found
+    }
+    about["records"] = len(content.records)
+    attributes = {
+        key: about.get(key, "")
+        for key in ("rid", "sequence", "label", "began", "reason", "schedule_sha256", "seed")
+    }
+    store.publish(
+        folder / "data.nc",
+        content.records,
+        about.get("columns", {}),
+        {k: "" if v is None else v for k, v in attributes.items()},
+    )
+    report.write(folder / "report.html", about, content, found, sources or [])
+    folders.write_json(folder / "run.json", about)
+    return found

@@ -1,0 +1,64 @@
+"""The report of a run: one self-contained HTML file with its figures, plots and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from labctl.errors import StorageError
+from labctl.run.figures import figures
+from labctl.run.journal import JournalContent
+from labctl.run.results import Result
+
+
+def write(
+    path: Path,
+    about: Mapping[str, Any],
+    content: JournalContent,
+    results: Sequence[Result],
+    sources: Sequence[tuple[str, Any, str, str]],
+) -> None:
+    """Write the report at once (rename). ``about`` is the content of run.json; its "comparison" and "related" entries,
+    if any, become the table against published figures and the plots of runs that belong to this one."""
+    from labctl.run import journal
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+    drawn = figures(str(about.get("analysis", "")), content.records, about.get("arguments", {}))
+    for related in about.get("related", []):
+        other = journal.read(path.parent.parent / related["folder"] / "journal")
+        drawn += [
+            (f"Run {related['rid']}: {caption}", svg)
+            for caption, svg in figures(related["analysis"], other.records, {})
+        ]
+    text = environment.get_template("report.html.jinja").render(
+        about=about,
+        comparison=about.get("comparison", []),
+        results=results,
+        figures=drawn,
+        notes=[_note(note) for note in content.notes],
+        devices=_devices(about),
+        sources=sources,
+    )
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path}: cannot write ({error.strerror}); free some space, then `labctl show RID --publish`"
+        ) from None
+
+
+def _note(note: Mapping[str, Any]) -> str:
+    if note.get("paused"):
+        return f"paused: {note['paused']}"
+    return "went on" if not note.get("resumed") else f"resumed at record {note['resumed']}"
+
+
+def _devices(about: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    before, after = about.get("devices_before", {}), about.get("devices_after", {})
+    return [(name, before.get(name, ""), after.get(name, "")) for name in sorted({*before, *after})]

@@ -1,0 +1,204 @@
+"""From the records of a run to its physics, by the kind of records its schedule says it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from labctl.analysis import bell, keyrate, link
+from labctl.analysis.fringe import Fringe, fit_fringe
+from labctl.analysis.value import Estimate
+from labctl.errors import DataError, LimitError
+
+Rows = list[tuple[int, int, dict[str, Any]]]
+LARGEST_PHASE_SIGMA_RAD = 0.25
+"""A round whose tracked phase was less certain than this is void (PHYSICS.md 8.6)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure of a run: a key for scripts, a label for people, the value with its standard error."""
+
+    key: str
+    label: str
+    value: Estimate
+
+
+class Table:
+    """The records of a run as columns."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.time_s = np.array([time_ps for _, time_ps, _ in rows], float) / 1e12
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
+        """One column; DataError if the records have none of that name."""
+        try:
+            return np.array([values[name] for _, _, values in self.rows])
+        except KeyError:
+            known = sorted({key for _, _, values in self.rows for key in values})
+            raise DataError(f"the records have no column {name!r}; they have {', '.join(known)}") from None
+
+    def has(self, name: str) -> bool:
+        """Whether the records have that column."""
+        return bool(self.rows) and name in self.rows[0][2]
+
+
+def results(analysis: str, rows: Rows, arguments: Mapping[str, Any]) -> list[Result]:
+    """The figures of a run; empty while there are too few records to say anything."""
+    method = _METHODS.get(analysis)
+    if method is None or not rows:
+        return []
+    return method(Table(rows), arguments)
+
+
+def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
+    """Rate, tracked phase, and fidelity, CHSH or tomography as the settings allow. Void rounds count for the rate only."""
+    found = [Result("herald_rate", "herald rate", link.herald_rate(len(table), float(table.time_s[-1])))]
+    attempts = int(table.column("attempts").sum())
+    found.append(Result("herald_probability", "heralds per attempt", bell.population(len(table), attempts)))
+    sigma = table.column("phase_sigma_rad").astype(float)
+    found.append(Result("phase_sigma", "uncertainty of the tracked phase", _mean(sigma, "rad")))
+    valid = sigma <= LARGEST_PHASE_SIGMA_RAD
+    found.append(
+        Result("valid_share", "rounds with a known phase", bell.population(int(valid.sum()), len(table)))
+    )
+    a, b = table.column("bright_a").astype(int), table.column("bright_b").astype(int)
+    measures = {"fidelity": _fidelity, "bell": _bell, "tomography": _correlators}
+    measure = measures.get(str(arguments.get("measure", "")))
+    if measure is not None:
+        found += _if_determined(lambda: measure(table, a, b, valid))
+    return found
+
+
+def parity_counts(
+    table: Table, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Analysis phases in rad and the counts of even and odd parity at each, shape (8,)."""
+    setting = table.column("setting").astype(int)
+    phases = np.arange(8) * (2 * np.pi / 8)
+    even = np.array([int(((setting == k + 1) & valid & (a == b)).sum()) for k in range(8)])
+    odd = np.array([int(((setting == k + 1) & valid & (a != b)).sum()) for k in range(8)])
+    return phases, even, odd
+
+
+def fringe_counts(table: Table) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Scanned phases in rad and the clicks of both detectors summed at each."""
+    turns = table.column("scan_turns").astype(float)
+    points = np.unique(turns)
+    n0, n1 = table.column("n0"), table.column("n1")
+    return (
+        points * 2 * np.pi,
+        np.array([n0[turns == p].sum() for p in points]),
+        np.array([n1[turns == p].sum() for p in points]),
+    )
+
+
+def parity_fringe(table: Table) -> Fringe:
+    """The parity fringe of a link run that measured the fidelity; LimitError while there are too few rounds."""
+    valid = table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+    counts = parity_counts(
+        table, table.column("bright_a").astype(int), table.column("bright_b").astype(int), valid
+    )
+    return bell.fit_parity_fringe(*counts)
+
+
+def _fidelity(
+    table: Table, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
+) -> list[Result]:
+    setting = table.column("setting").astype(int)
+    z = setting == 0
+    populations = bell.population(int((z & (a != b)).sum()), int(z.sum()))
+    both_bright = bell.population(int((z & (a == 1) & (b == 1)).sum()), int(z.sum()))
+    parity = bell.fit_parity_fringe(*parity_counts(table, a, b, valid))
+    return [
+        Result("populations", "population of |SD> and |DS>", populations),
+        Result("both_bright", "population of |SS>", both_bright),
+        Result("parity_contrast", "parity contrast", parity.contrast),
+        Result("parity_phase", "phase of the parity fringe", parity.phase),
+        Result(
+            "fidelity", "Bell-state fidelity", bell.bell_fidelity_from_parity(populations, parity.contrast)
+        ),
+    ]
+
+
+def _bell(
+    table: Table, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
+) -> list[Result]:
+    """CHSH and key. The state is a psi: Bob's outcomes are flipped, so that equal settings agree."""
+    x, y = table.column("setting_a").astype(int), table.column("setting_b").astype(int)
+    outcome_a, outcome_b = 2 * a - 1, 1 - 2 * b
+    test = valid & (y < 2)
+    chsh = bell.chsh(bell.count_trials(x[test], y[test], outcome_a[test], outcome_b[test]), minus=(1, 0))
+    key = valid & (x == 0) & (y == 2)
+    errors = keyrate.qber(int((outcome_a[key] != outcome_b[key]).sum()), int(key.sum()))
+    return [
+        Result("chsh_s", "CHSH S", chsh.s),
+        Result("qber", "quantum bit error rate", errors),
+        Result("key_rate", "asymptotic key rate per key round", keyrate.key_rate_estimate(chsh.s, errors)),
+    ]
+
+
+def _correlators(
+    table: Table, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]
+) -> list[Result]:
+    setting = table.column("setting").astype(int)
+    found: dict[str, Estimate] = {}
+    for name, index in (("xx", 0), ("yy", 4), ("zz", 8)):
+        chosen = (setting == index) & (valid | (name == "zz"))
+        found[name] = bell.correlator(int((chosen & (a == b)).sum()), int((chosen & (a != b)).sum()))
+    fidelity = bell.bell_fidelity_from_correlators(found["xx"], found["yy"], found["zz"], "psi+")
+    return [
+        *(Result(name, f"<{name.upper()}>", value) for name, value in found.items()),
+        Result("fidelity", "Bell-state fidelity", fidelity),
+    ]
+
+
+def fringe(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
+    """Contrast and phase of the interference fringe of the reference light."""
+
+    def fit() -> list[Result]:
+        fitted = fit_fringe(*fringe_counts(table))
+        return [
+            Result("contrast", "interference contrast", fitted.contrast),
+            Result("fringe_phase", "fringe phase", fitted.phase),
+        ]
+
+    return _if_determined(fit)
+
+
+def noise(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
+    """Clicks per second and detector with no signal light."""
+    seconds = float(table.column("gate_ps").astype(float).sum()) / 1e12
+    n0, n1 = int(table.column("n0").sum()), int(table.column("n1").sum())
+    return [
+        Result("noise_rate", "noise per detector", link.herald_rate(n0 + n1, 2 * seconds)),
+        Result("noise_rate_0", "noise of detector 0", link.herald_rate(n0, seconds)),
+        Result("noise_rate_1", "noise of detector 1", link.herald_rate(n1, seconds)),
+    ]
+
+
+def _mean(values: np.ndarray[Any, Any], unit: str) -> Estimate:
+    spread = float(values.std(ddof=1)) if len(values) > 1 else float("inf")
+    return Estimate(float(values.mean()), spread / len(values) ** 0.5, unit)
+
+
+def _if_determined(compute: Callable[[], list[Result]]) -> list[Result]:
+    """Figures that a short run may not determine yet are left out rather than invented."""
+    try:
+        return compute()
+    except LimitError:
+        return []
+
+
+_METHODS: dict[str, Callable[[Table, Mapping[str, Any]], list[Result]]] = {
+    "heralded_pair": heralded_pair,
+    "fringe": fringe,
+    "noise": noise,
+}

@@ -1,0 +1,263 @@
+"""The loop of an acquisition: check, journal every record, pause while the lab is not fit, publish at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from labctl.analysis.value import Estimate
+from labctl.clock import utc_now
+from labctl.core.session import FinishedMessage, Message, ProgressMessage, RecordMessage
+from labctl.errors import LabError, RunError, StorageError
+from labctl.run import folder as folders
+from labctl.run.journal import Journal
+from labctl.run.publish import publish
+from labctl.run.results import Result
+from labctl.schedule.items import Schedule, to_json
+
+COMPLETE = "complete"
+
+
+class CorePort(Protocol):
+    """What the runner needs of a core, near or far."""
+
+    def start(self, schedule: Schedule, rounds: int, first_record: int) -> None:
+        """Begin to play."""
+        ...
+
+    def messages(self) -> Iterator[Message | None]:
+        """What comes back, None now and then in between, until the finished message."""
+        ...
+
+    def pause(self) -> None:
+        """Hold."""
+        ...
+
+    def resume(self) -> None:
+        """Go on."""
+        ...
+
+    def stop(self) -> None:
+        """End soon; the finished message still comes."""
+        ...
+
+
+class Observer:
+    """Somebody who watches a run: every method may be overridden, none has to be."""
+
+    def began(self, rid: int, folder: Path, schedule: Schedule, rounds: int) -> None:
+        """A run folder exists."""
+
+    def record(self, message: RecordMessage) -> None:
+        """A record is on disk."""
+
+    def progress(self, message: ProgressMessage) -> None:
+        """Time passes."""
+
+    def paused(self, reason: str) -> None:
+        """Data-taking waits; "" when it goes on."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """It is over."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    reason:   "complete", "stopped", or what went wrong
+    records:  on disk
+    """
+
+    rid: int
+    folder: Path
+    reason: str
+    records: int
+    results: list[Result] = field(default_factory=list[Result])
+    error: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every round was taken."""
+        return self.reason == COMPLETE
+
+    def value(self, key: str) -> Estimate:
+        """One figure of the run; RunError if it was not determined."""
+        for result in self.results:
+            if result.key == key:
+                return result.value
+        raise RunError(
+            f"run {self.rid} did not determine {key!r}; it has {', '.join(r.key for r in self.results) or 'no figures'}"
+        )
+
+
+class Runner:
+    """Takes runs on one core.
+
+    core:      plays the schedules
+    runs:      folder of run folders
+    lab:       lab folder, for provenance
+    config:    effective configuration, stored with every run
+    snapshot:  reads the devices, stored before and after
+    trouble:   why data must not be taken now: device -> reason; asked between messages
+    sources:   (name, value, unit, source) of the simulated world's component values, for the report
+    """
+
+    def __init__(
+        self,
+        core: CorePort,
+        runs: Path,
+        lab: Path,
+        config: Mapping[str, Any],
+        *,
+        snapshot: Callable[[], dict[str, Any]] = dict,
+        trouble: Callable[[], dict[str, str]] = dict,
+        seed: int | None = None,
+        sources: list[tuple[str, Any, str, str]] | None = None,
+    ) -> None:
+        self._core = core
+        self.runs = runs
+        self._lab = lab
+        self._config = config
+        self._snapshot = snapshot
+        self._trouble = trouble
+        self._seed = seed
+        self._sources = sources or []
+        self.stop_requested = threading.Event()
+        """Set from any thread (or a signal handler) to end the run in progress in good order."""
+
+    def run(
+        self, schedule: Schedule, rounds: int, observer: Observer | None = None, label: str = ""
+    ) -> Outcome:
+        """Take ``rounds`` rounds (or shots) of a checked schedule into a new run folder."""
+        if rounds < 1:
+            raise RunError(f"a run needs at least one round, not {rounds}")
+        rid, folder = folders.new(self.runs, schedule.name)
+        about = self._about(rid, schedule, rounds, label)
+        folders.write_json(folder / "run.json", about)
+        (folder / "schedule.json").write_bytes(to_json(schedule))
+        journal = Journal.create(folder / "journal", self._header(schedule, rounds))
+        return self._take(rid, folder, schedule, rounds, journal, about, observer or Observer())
+
+    def resume(self, rid: int, schedule: Schedule, observer: Observer | None = None) -> Outcome:
+        """Go on with the next round of a run that was cut short."""
+        folder = folders.find(self.runs, rid)
+        about = folders.read_json(folder)
+        journal, content = Journal.resume(folder / "journal")
+        about["resumed"] = [*about.get("resumed", []), {"at": utc_now(), "record": journal.next_record}]
+        journal.note({"resumed": journal.next_record})
+        rounds = int(content.header["rounds"])
+        return self._take(rid, folder, schedule, rounds, journal, about, observer or Observer())
+
+    def _take(
+        self,
+        rid: int,
+        folder: Path,
+        schedule: Schedule,
+        rounds: int,
+        journal: Journal,
+        about: dict[str, Any],
+        observer: Observer,
+    ) -> Outcome:
+        observer.began(rid, folder, schedule, rounds)
+        reason, error = "failed", ""
+        finished: FinishedMessage | None = None
+        try:
+            finished = self._loop(schedule, rounds - journal.next_record, journal, observer)
+            reason, error = finished.reason, finished.error
+        except StorageError as failure:
+            reason, error = "storage", str(failure)
+            self._core.stop()
+        except LabError as failure:
+            reason, error = type(failure).__name__, str(failure)
+        records = journal.next_record
+        try:
+            times = {} if finished is None else {"time_ps": finished.time_ps, "attempts": finished.attempts}
+            journal.close(reason, **times)
+        except StorageError as failure:
+            error = error or str(failure)
+        about |= {
+            "ended": utc_now(),
+            "reason": reason,
+            "error": error,
+            "records": records,
+            "devices_after": self._snapshot(),
+        }
+        results: list[Result] = []
+        try:
+            results = publish(folder, about, self._sources)
+        except StorageError as failure:
+            reason, error = ("storage" if reason == COMPLETE else reason), error or str(failure)
+        outcome = Outcome(rid, folder, reason, records, results, error)
+        observer.ended(outcome)
+        return outcome
+
+    def _loop(self, schedule: Schedule, rounds: int, journal: Journal, observer: Observer) -> FinishedMessage:
+        """Everything between start and the finished message; a record is on disk before the next is looked at."""
+        held = ""
+        stopping = False
+        self._core.start(schedule, rounds, journal.next_record)
+        for message in self._core.messages():
+            match message:
+                case RecordMessage():
+                    journal.append(message.number, message.time_ps, message.values)
+                    observer.record(message)
+                case ProgressMessage():
+                    observer.progress(message)
+                case FinishedMessage():
+                    return message
+                case None:
+                    pass
+            if self.stop_requested.is_set() and not stopping:
+                stopping = True
+                self._core.stop()
+            held = self._hold(held, journal, observer)
+        raise RunError("the core went away without saying why; see the log of the host that runs it")
+
+    def _hold(self, held: str, journal: Journal, observer: Observer) -> str:
+        """Pause while there is trouble; what it was is noted in the journal."""
+        now = "; ".join(f"{device}: {why}" for device, why in sorted(self._trouble().items()))
+        if now and not held:
+            self._core.pause()
+            journal.note({"paused": now})
+            observer.paused(now)
+        elif held and not now:
+            journal.note({"resumed": ""})
+            observer.paused("")
+            self._core.resume()
+        return now
+
+    def _header(self, schedule: Schedule, rounds: int) -> dict[str, Any]:
+        """What the journal itself says of the run: the same for the same run repeated, so no time and no number."""
+        return {
+            "journal": 1,
+            "sequence": schedule.name,
+            "arguments": schedule.arguments,
+            "schedule_sha256": folders.digest(to_json(schedule)),
+            "rounds": rounds,
+            "seed": self._seed,
+        }
+
+    def _about(self, rid: int, schedule: Schedule, rounds: int, label: str) -> dict[str, Any]:
+        return {
+            "rid": rid,
+            "parent_rid": None,
+            "sequence": schedule.name,
+            "label": label,
+            "arguments": schedule.arguments,
+            "analysis": schedule.analysis,
+            "columns": {
+                name: {"unit": c.unit, "long_name": c.long_name} for name, c in schedule.columns.items()
+            },
+            "rounds": rounds,
+            "schedule_sha256": folders.digest(to_json(schedule)),
+            "seed": self._seed,
+            "began": utc_now(),
+            "reason": "running",
+            "config": dict(self._config),
+            "provenance": folders.provenance(self._lab),
+            "devices_before": self._snapshot(),
+        }

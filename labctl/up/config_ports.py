@@ -1,0 +1,46 @@
+"""Copies of a lab on other ports, so that two can be up at once."""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import ExitStack
+from typing import Any, cast
+
+from labctl.config import LabConfig, build
+
+_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost)(::?)(\d+)")
+_OPTION = re.compile(r"([?&][a-z]\w*=)(\d{4,5})(?!\d)")
+
+
+def with_free_ports(config: LabConfig, name: str = "") -> LabConfig:
+    """The same lab with every loopback port of its simulated devices, and its hub's, replaced by a free one.
+
+    name:  of the copy
+    """
+    simulated: set[str] = set() if config.world is None else set(config.world.simulator)
+    tables: dict[str, Any] = dict(config.effective)
+    with ExitStack() as held:  # ports stay taken until all are found, so none is given twice
+
+        def free() -> str:
+            sock = held.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            return str(sock.getsockname()[1])
+
+        def moved(address: str) -> str:
+            address = _LOOPBACK.sub(lambda m: f"{m[1]}{m[2]}{free()}", address)
+            return _OPTION.sub(lambda m: m[1] + free(), address)
+
+        tables["hub"] = {**tables.get("hub", {}), "address": moved(config.hub.address)}
+        tables["device"] = {
+            node: {
+                device: {**table, "address": moved(table["address"])}
+                if f"{node}.{device}" in simulated
+                else table
+                for device, table in cast("dict[str, dict[str, Any]]", group).items()
+            }
+            for node, group in cast("dict[str, Any]", tables["device"]).items()
+        }
+    if name:
+        tables["name"] = name
+    return build(config.path, tables)

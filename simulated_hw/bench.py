@@ -1,0 +1,43 @@
+"""Which simulated instrument holds which parts of the world: the wiring of the simulated laboratory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labctl.errors import ConfigError
+from labctl.sim.instrument import SimInstrument
+from simulated_hw.idq_id900 import SimId900
+from simulated_hw.meerstetter_tec import SimMeerstetterTec
+from simulated_hw.moglabs_qrf import SimMoglabsQrf
+from simulated_hw.single_quantum_atlas import SimAtlas
+from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
+from simulated_hw.toptica_dlcpro import SimDlcPro
+from simulated_hw.world.laboratory import Laboratory
+
+
+def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> SimInstrument:
+    """The simulated instrument that stands behind ``device``.
+
+    instrument:  "module:Class" from the lab file
+    parts:       names of parts of the world; all but the detector instruments take them as they are
+    """
+    held = [world.part(name) for name in parts]
+    name = instrument.rpartition(":")[2]
+    rng: Any = world.rng(device)
+    match name:
+        case "SimDlcPro":
+            return SimDlcPro(held, world.now, rng)
+        case "SimMoglabsQrf":
+            return SimMoglabsQrf(held[0], world.now, rng)
+        case "SimMeerstetterTec":
+            return SimMeerstetterTec(held, world.now, rng)
+        case "SimThorlabsPm100":
+            return SimThorlabsPm100(held[0], world.now, rng)
+        case "SimAtlas":
+            return SimAtlas(held[0], world.detector_clicks, world.now, rng)
+        case "SimId900":
+            return SimId900(held[0], world.now, rng)
+        case _:
+            raise ConfigError(
+                f"instrument = {instrument!r}: no simulated instrument of that name is wired in simulated_hw/bench.py"
+            )
