@@ -120,6 +120,18 @@ class Transport(ABC):
         """An unopened transport of the same lab to a further port of the same instrument."""
         return connect(address, self.device, self.timeout_s)
 
+    def port_address(self, name: str, **options: str) -> str:
+        """Address for ``sibling`` of the same instrument's port called ``name``: an option of this address, with ``options``.
+
+        ``tcp://host:12000?counts=12345`` gives ``tcp://host:12345``; ``sim://device`` gives ``sim://device?port=counts``.
+        """
+        own = self.address
+        if own.scheme == "sim":
+            return str(Address("sim", own.target, {"port": name, **options}))
+        if own.scheme not in ("tcp", "zmq"):
+            raise ConfigError(f"{self.where}: has one port only; its {name!r} port needs a tcp:// or zmq:// address")
+        return str(Address(own.scheme, f"{own.target.rpartition(':')[0]}:{own.option_port(name)}", options))
+
     # what drivers use
     @property
     def where(self) -> str:
@@ -212,6 +224,12 @@ class Transport(ABC):
                 f"{self.where}: no answer {f'to {self._sent[:80]!r}' if self._sent else 'after connecting'}: expected {expected}, {came}; check that the instrument is on and idle"
             )
         self._buffer += got
+
+    def _no_frame(self, wait_s: float) -> NoAnswerError:
+        """The error for a message that did not come; what comes later belongs to an old question."""
+        self._stale = True
+        asked = f"no answer to {self._sent[:80]!r}" if self._sent else "nothing came"
+        return NoAnswerError(f"{self.where}: {asked} within {wait_s:g} s; check that the instrument is on")
 
     def _lost(self, error: BaseException | str) -> NotConnectedError:
         """The error for a connection that broke, with the connection closed."""
@@ -391,7 +409,9 @@ class VisaTransport(Transport):
             raise NotConnectedError(f"{self.where}: not connected")
         self._resource.timeout = max(1, int(timeout_s * 1000))
         try:
-            return self._resource.read_bytes(1)  # one at a time: a timeout in the middle of more would lose the rest
+            return self._resource.read_bytes(
+                1
+            )  # one at a time: a timeout in the middle of more would lose the rest
         except pyvisa.errors.VisaIOError as error:
             if error.error_code == pyvisa.constants.StatusCode.error_timeout:
                 return b""
@@ -440,11 +460,8 @@ class ZmqTransport(Transport):
             raise NotConnectedError(f"{self.where}: not connected")
         wait_s = self.timeout_s if timeout_s is None else timeout_s
         if not self._socket.poll(int(wait_s * 1000)):
-            self._stale = True
-            raise NoAnswerError(
-                f"{self.where}: no answer to {self._sent[:80]!r} within {wait_s:g} s; check that the instrument is on"
-            )
-        return self._socket.recv()
+            raise self._no_frame(wait_s)
+        return b"".join(self._socket.recv_multipart())
 
 
 _KINDS: dict[str, type[Transport]] = {
@@ -466,6 +483,10 @@ class SimConnection(Protocol):
 
     def receive(self, timeout_s: float) -> bytes:
         """The next bytes, or b"" after ``timeout_s`` s."""
+        ...
+
+    def receive_frame(self, timeout_s: float) -> bytes | None:
+        """The next message, which may be empty, or None after ``timeout_s`` s."""
         ...
 
     def close(self) -> None:
@@ -532,14 +553,17 @@ class SimTransport(Transport):
             raise self._lost(error) from None
 
     def read_frame(self, timeout_s: float | None = None) -> bytes:
-        """What the session sent in one go."""
-        data = self._receive(self.timeout_s if timeout_s is None else timeout_s)
-        if not data:
-            self._stale = True
-            raise NoAnswerError(
-                f"{self.where}: no answer to {self._sent[:80]!r}; check that the instrument is on"
-            )
-        return data
+        """What the session sent in one go, also if that is nothing."""
+        if self._connection is None:
+            raise NotConnectedError(f"{self.where}: not connected")
+        wait_s = self.timeout_s if timeout_s is None else timeout_s
+        try:
+            frame = self._connection.receive_frame(wait_s)
+        except NotConnectedError as error:
+            raise self._lost(error) from None
+        if frame is None:
+            raise self._no_frame(wait_s)
+        return frame
 
     def sibling(self, address: str) -> SimTransport:
         """A further connection in the same simulated lab."""
