@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Laser:
@@ -232,7 +233,6 @@ class Nanowire:
         return self.dark_rate_hz * math.exp((self.bias_a / self.nominal_bias_a - 1) / 0.05)
 
 
-@dataclass
 class Tagger:
     """The time tagger's view of the detectors: counts per input since the start, and the tags kept around events.
 
@@ -240,13 +240,34 @@ class Tagger:
     core recorded, oldest first, bounded.
     """
 
-    inputs: int
-    counts: Callable[[], list[int]]
-    tags: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    most_tags: int = 1_000_000
+    def __init__(self, inputs: int, counts: Callable[[], list[int]], most_tags: int = 1_000_000) -> None:
+        self.inputs = inputs
+        self.counts = counts
+        self.most_tags = most_tags
+        self._tags: list[tuple[int, int]] = []
+        self._fresh: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._fresh_tags = 0
+
+    @property
+    def tags(self) -> list[tuple[int, int]]:
+        """All tags kept, oldest first."""
+        if self._fresh:
+            times = np.concatenate([chunk[0] for chunk in self._fresh])
+            channels = np.concatenate([chunk[1] for chunk in self._fresh])
+            order = np.argsort(times, kind="stable")
+            self._tags.extend(zip(times[order].tolist(), channels[order].tolist(), strict=True))
+            self._fresh, self._fresh_tags = [], 0
+            if len(self._tags) > self.most_tags:
+                del self._tags[: len(self._tags) - self.most_tags // 2]
+        return self._tags
 
     def record(self, time_ps: int, channel: int) -> None:
         """Keep one tag; the oldest go when the memory is full."""
-        self.tags.append((time_ps, channel))
-        if len(self.tags) > self.most_tags:
-            del self.tags[: len(self.tags) // 2]
+        self.record_many(np.array([time_ps], np.int64), np.array([channel], np.int64))
+
+    def record_many(self, times_ps: NDArray[np.int64], channels: NDArray[np.int64]) -> None:
+        """Keep many tags at once, in any order of time within what has not been read yet."""
+        self._fresh.append((times_ps, channels))
+        self._fresh_tags += len(times_ps)
+        if self._fresh_tags > self.most_tags:
+            _ = self.tags

@@ -1,0 +1,417 @@
+"""The simulated laboratory: two ions, two photonic arms and a midpoint, composed from their parts and played by a core."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.clock import Clock
+from labctl.errors import ConfigError
+from labctl.sim.played import Clicks, Odds, Segment
+from simulated_hw.world import parameters as values
+from simulated_hw.world import photon
+from simulated_hw.world.atoms import Atoms
+from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook, reference_amplitude
+from simulated_hw.world.counters import ClickCounters
+from simulated_hw.world.light import Bench, NodeLight
+from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
+from simulated_hw.world.phase import PhaseWalk, Wander
+from simulated_hw.world.reference import ArmLight, Fringe, Slot, fringe, slots
+from simulated_hw.world.segments import NODES, Reading, Readings
+
+Part = Laser | HeatedBody | list[RfChannel] | PowerSensor | list[Nanowire] | Tagger
+ChoiceT = TypeVar("ChoiceT")
+INPUTS = 4
+"""Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
+MARKER = 2
+
+
+class Laboratory:
+    """Satisfies labctl.sim.played.World; instruments reach its parts by name.
+
+    parameters:  parsed TOML of component values (see simulated_hw/world/parameters.py)
+    seed:        of everything random; the same seed and the same calls give the same bytes in virtual time
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], seed: int, clock: Clock) -> None:
+        self._p, self._sources = values.parse(parameters)
+        self._seed = seed
+        self._clock = clock
+        self._origin_s = clock.now()
+        self._streams: dict[str, np.random.Generator] = {}
+        self.lock = threading.RLock()
+        p = self._p
+        self._nodes = (p.alice, p.bob)
+        self._flights = (photon.flight_ps(p.alice, p), photon.flight_ps(p.bob, p))
+        self._benches = (Bench("alice", p, self.rng), Bench("bob", p, self.rng))
+        self._nanowires = [
+            Nanowire(peak_efficiency=p.detectors.efficiency, dark_rate_hz=p.detectors.dark_hz)
+            for _ in range(2)
+        ]
+        if p.run.powered:
+            for wire in self._nanowires:
+                wire.bias_a, wire.trigger_v, wire.enabled = wire.nominal_bias_a, wire.nominal_trigger_v, True
+        self._couplings = [
+            Wander(self.rng(f"{name}.coupling"), node.coupling_drift, node.coupling_drift_time_s, 0.0)
+            for name, node in zip(NODES, self._nodes, strict=True)
+        ]
+        self._counters = ClickCounters(self.rng("counters"), INPUTS)
+        self._tagger = Tagger(INPUTS, self._all_counts)
+        self._phase = PhaseWalk(self.rng("phase"), p.phase.diffusion_rad2_per_s, p.phase.ramp_rad_per_s)
+        self._atoms = Atoms(p, self.rng)
+        self._model = AttemptModel(p)
+        self._readings = Readings()
+        self._clicks = self.rng("clicks")
+        self._parts = self._name_parts()
+        self._time_s = 0.0
+
+    # what instruments use
+    def part(self, name: str) -> Any:
+        """A part by name, e.g. "alice.laser_397", "alice.aom" (a list of channels), "charlie.tagger"."""
+        try:
+            return self._parts[name]
+        except KeyError:
+            raise ConfigError(
+                f"the simulated laboratory has no part {name!r}; it has {', '.join(sorted(self._parts))}"
+            ) from None
+
+    def now(self) -> float:
+        """Seconds of laboratory time since the world began."""
+        return self._clock.now() - self._origin_s
+
+    def rng(self, name: str) -> np.random.Generator:
+        """The stream of random numbers of one component, the same for the same seed and name."""
+        if name not in self._streams:
+            self._streams[name] = np.random.default_rng(
+                np.random.SeedSequence([self._seed, crc32(name.encode())])
+            )
+        return self._streams[name]
+
+    def sources(self) -> list[values.Source]:
+        """Every component value with its unit and source."""
+        return list(self._sources)
+
+    def detector_clicks(self, t0_s: float, t1_s: float) -> list[int]:
+        """Clicks of each nanowire between two laboratory times: background and what the core's gates saw."""
+        with self.lock:
+            self._advance(self.now())
+            return self._counters.between(round(t0_s * 1e12), round(t1_s * 1e12), 2)
+
+    def power_up(self) -> None:
+        """Bring every instrument to its operating point, as an operator does in the morning."""
+        with self.lock:
+            for bench in self._benches:
+                bench.power_up()
+            for wire in self._nanowires:
+                wire.bias_a, wire.trigger_v = wire.nominal_bias_a, wire.nominal_trigger_v
+                wire.enabled, wire.latched = True, False
+
+    # what the core uses
+    def now_ps(self) -> int:
+        """Laboratory time, ps."""
+        return round(self.now() * 1e12)
+
+    def wait_until_ps(self, time_ps: int) -> None:
+        """Return when the laboratory clock has come to ``time_ps``."""
+        while (left := time_ps - self.now_ps()) > 0:
+            self._clock.sleep(max(left / 1e12, math.ulp(self._clock.now())))
+
+    def play(self, segment: Segment, start_ps: int) -> dict[str, Clicks]:
+        """Play one segment once; an attempt is drawn from its odds, whatever the ions did before."""
+        with self.lock:
+            reading = self._readings.of(segment)
+            self._advance(start_ps / 1e12)
+            if reading.attempt:
+                return self._play_attempt(reading, start_ps)
+            clicks = self._atoms.evolve(reading, start_ps, self._lights())
+            clicks.update(self._play_midpoint(reading, start_ps))
+            return {gate.into: clicks[gate.into] for gate in segment.gates}
+
+    def play_many(self, segment: Segment, starts_ps: Sequence[int]) -> dict[str, list[int]]:
+        """Play a segment at each of the given times; counts by register, one per start."""
+        with self.lock:
+            reading = self._readings.of(segment)
+            if reading.attempt or reading.counter_gates or not starts_ps:
+                played = [self.play(segment, start) for start in starts_ps]
+                return {gate.into: [one[gate.into].count for one in played] for gate in segment.gates}
+            self._advance(starts_ps[-1] / 1e12)
+            starts = np.array(starts_ps, np.int64)
+            counts = self._midpoint_counts(reading, starts)
+            self._atoms.pass_time(
+                reading, len(starts_ps) - 1, (starts_ps[-1] - starts_ps[0]) / 1e12, self._lights()
+            )
+            self._atoms.evolve(reading, starts_ps[-1], self._lights())
+            return {
+                gate.into: counts[:, index].tolist() for index, (_, gate) in enumerate(reading.midpoint_gates)
+            }
+
+    def odds(self, body: Segment, start_ps: int) -> Odds:
+        """Odds of the click patterns of one attempt from the instruments' state now."""
+        with self.lock:
+            self._advance(start_ps / 1e12)
+            outlook = self._outlook(self._readings.of(body))
+            patterns = {pattern: outlook.probability(pattern) for pattern in outlook.patterns()}
+            return Odds(patterns, start_ps + round(self._p.run.slice_s * 1e12))
+
+    def play_given(self, body: Segment, pattern: str, start_ps: int) -> dict[str, Clicks]:
+        """Play an attempt given its click pattern: click times, and the joint state of the ions."""
+        with self.lock:
+            reading = self._readings.of(body)
+            self._advance(start_ps / 1e12)
+            outlook = self._outlook(reading)
+            if len(pattern) != len(outlook.gates) or set(pattern) - {"0", "1"}:
+                raise ConfigError(
+                    f"segment {body.name!r}: pattern {pattern!r} does not fit its {len(outlook.gates)} gates"
+                )
+            return self._attempt_given(reading, outlook, pattern, start_ps)
+
+    def skip(self, segments: Sequence[tuple[Segment, int]], start_ps: int, duration_ps: int) -> None:
+        """Account for time in which segments were played so many times without a herald."""
+        with self.lock:
+            self._advance(start_ps / 1e12)
+            lights = self._lights()
+            for segment, count in segments:
+                reading = self._readings.of(segment)
+                if reading.attempt:
+                    self._counters.add(MARKER, count)
+                elif reading.midpoint_gates:
+                    self._skip_midpoint(reading, count, start_ps, duration_ps)
+                self._atoms.pass_time(reading, count, duration_ps / 1e12 / len(segments), lights)
+            self._advance((start_ps + duration_ps) / 1e12)
+
+    # the state of things now
+    def _name_parts(self) -> dict[str, Part]:
+        parts: dict[str, Part] = {"charlie.snspd": self._nanowires, "charlie.tagger": self._tagger}
+        for index, bench in enumerate(self._benches):
+            name = bench.node
+            for nm, laser in bench.lasers.items():
+                parts[f"{name}.laser_{nm}"] = laser
+            parts[f"{name}.oven"], parts[f"{name}.etalon"] = bench.oven, bench.etalon
+            parts[f"{name}.aom"] = bench.aom
+            sensors = bench.sensors(lambda index=index: self._aligned_output_w(index))
+            parts[f"{name}.power_in"], parts[f"{name}.power_out"] = sensors
+        return parts
+
+    def _advance(self, now_s: float) -> None:
+        """Bring benches, couplings and counters up to a laboratory time."""
+        step = now_s - self._time_s
+        if step <= 0:
+            return
+        for bench, coupling in zip(self._benches, self._couplings, strict=True):
+            bench.advance(now_s)
+            coupling.advance(step)
+        self._time_s = now_s
+        first, second = self._detectors()
+        self._counters.advance(round(now_s * 1e12), (first.noise_hz, second.noise_hz))
+
+    def _lights(self) -> tuple[NodeLight, NodeLight]:
+        return self._benches[0].light(), self._benches[1].light()
+
+    def _arm(self, node: int) -> ArmState:
+        bench, values_of = self._benches[node], self._nodes[node]
+        light = bench.light()
+        coupling = values_of.objective_collection * values_of.fibre_coupling
+        return ArmState(
+            light,
+            bench.oven.temperature_k,
+            bench.etalon.temperature_k,
+            bench.pump_w(),
+            coupling * max(0.0, 1 + self._couplings[node].x),
+            self._atoms.prepared_quanta(node, light),
+            self._atoms.block_s[node]["reset_854"],
+        )
+
+    def _detectors(self) -> tuple[Detector, Detector]:
+        p = self._p
+        arriving = sum(
+            photon.noise_hz(bench.pump_w(), p) * photon.fibre_transmission(node, p) / 2
+            for bench, node in zip(self._benches, self._nodes, strict=True)
+        )
+        seen = [
+            Detector(eta := wire.efficiency() * p.midpoint.transmission, arriving * eta + wire.dark_hz())
+            for wire in self._nanowires
+        ]
+        return seen[0], seen[1]
+
+    def _outlook(self, reading: Reading) -> Outlook:
+        return self._model.outlook(reading, (self._arm(0), self._arm(1)), self._detectors())
+
+    def _aligned_output_w(self, node: int) -> float:
+        """Power behind a converter's filters with the reference beam in alignment mode, W."""
+        with self.lock:
+            self._advance(self.now())
+            p, arm = self._p, self._arm(node)
+            energy = p.lasers.laser_393.wavelength_m / p.converter.signal_wavelength_m
+            return (
+                p.alignment.power_w
+                * arm.light.reference.power
+                * photon.converter_efficiency(arm.pump_w, arm.oven_k, p)
+                * p.filters.other_transmission
+                * abs(reference_amplitude(arm, p)) ** 2
+                * energy
+            )
+
+    def _all_counts(self) -> list[int]:
+        with self.lock:
+            self._advance(self.now())
+            return self._counters.counts()
+
+    # attempts
+    def _play_attempt(self, reading: Reading, start_ps: int) -> dict[str, Clicks]:
+        outlook = self._outlook(reading)
+        patterns = outlook.patterns()
+        chances = [outlook.probability(pattern) for pattern in patterns]
+        quiet = "0" * len(outlook.gates)
+        pattern = self._choose([*patterns, quiet], [*chances, 1 - math.fsum(chances)])
+        return self._attempt_given(reading, outlook, pattern, start_ps)
+
+    def _choose(self, choices: Sequence[ChoiceT], chances: Sequence[float]) -> ChoiceT:
+        """One of the choices, with these chances (sum one); the last one takes what rounding leaves."""
+        pick = self._clicks.random()
+        for choice, chance in zip(choices, chances, strict=True):
+            pick -= chance
+            if pick < 0:
+                return choice
+        return choices[-1]
+
+    def _attempt_given(
+        self, reading: Reading, outlook: Outlook, pattern: str, start_ps: int
+    ) -> dict[str, Clicks]:
+        """Draw what caused the clicks and when, and leave the ions in the state that follows."""
+        ways = outlook.causes(pattern)
+        if len(ways) > 1:
+            chances = [outlook.way_probability(way) for way in ways]
+            whole = math.fsum(chances)
+            if not whole > 0:
+                raise ConfigError(f"segment {reading.segment.name!r}: pattern {pattern!r} cannot happen now")
+            way = self._choose(ways, [chance / whole for chance in chances])
+        else:
+            way = ways[0]
+        clicks: dict[str, Clicks] = {}
+        seen_ps = [gate.start_ps + gate.duration_ps for _, gate in outlook.gates]
+        for (detector, gate), digit in zip(outlook.gates, pattern, strict=True):
+            clicks[gate.into] = Clicks(0)
+            if digit == "1":
+                time = outlook.click_time_ps(
+                    detector, way[detector], self._p.detectors.jitter_s, self._clicks
+                )
+                clicks[gate.into] = Clicks(1, time)
+                seen_ps.insert(0, gate.start_ps + time)
+                self._counters.add(detector, 1)
+                self._tagger.record(start_ps + gate.start_ps + time, detector)
+        self._mark(reading, start_ps)
+        self._atoms.ions.set(outlook.state(way, self._phase.at(start_ps + seen_ps[0])))
+        self._follow(reading, start_ps)
+        return clicks
+
+    def _follow(self, reading: Reading, start_ps: int) -> None:
+        """Let the ions go on from their 854 nm pulses through the rest of the attempt."""
+        after: list[int] = []
+        for node in (0, 1):
+            pulses = reading.beams[node].get("excite_854")
+            ready = pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
+            self._atoms.settle(node, start_ps + ready, self._benches[node].light())
+            after.append(ready)
+        self._atoms.jolt()
+        self._atoms.evolve(reading, start_ps, self._lights(), (after[0], after[1]))
+
+    def _mark(self, reading: Reading, start_ps: int) -> None:
+        """Start marker on the tagger: the first 854 nm pulse of the attempt."""
+        begins = [beams["excite_854"][0].start_ps for beams in reading.beams if "excite_854" in beams]
+        self._counters.add(MARKER, 1)
+        self._tagger.record(start_ps + min(begins), MARKER)
+
+    # reference light
+    def _fringe(self, reading: Reading) -> tuple[list[Slot], Fringe]:
+        p = self._p
+        parts = slots(reading, self._flights)
+        detectors = self._detectors()
+        arms: list[ArmLight] = []
+        for node in (0, 1):
+            arm = self._arm(node)
+            amplitude = reference_amplitude(arm, p)
+            rate = (
+                self._nodes[node].reference_photons_hz
+                * arm.light.reference.power
+                * photon.converter_efficiency(arm.pump_w, arm.oven_k, p)
+                * p.filters.other_transmission
+                * abs(amplitude) ** 2
+                * photon.fibre_transmission(self._nodes[node], p)
+            )
+            turn = math.atan2(amplitude.imag, amplitude.real)
+            beat = arm.light.reference.detuning_hz - arm.light.pump.detuning_hz
+            arms.append(ArmLight(rate, turn, beat))
+        return parts, fringe(
+            parts,
+            (arms[0], arms[1]),
+            (detectors[0].efficiency, detectors[1].efficiency),
+            (detectors[0].noise_hz, detectors[1].noise_hz),
+            p.midpoint.reference_overlap,
+        )
+
+    def _draw_slots(self, parts: list[Slot], pattern: Fringe, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Clicks of each slot at each start, shape (starts, slots)."""
+        middles, place = np.unique(
+            [part.start_ps + part.duration_ps // 2 for part in parts], return_inverse=True
+        )
+        times = (starts[:, None] + middles[None, :].astype(np.int64)).ravel()
+        phases = self._phase.at_many(times).reshape(len(starts), len(middles))[:, place]
+        return self._clicks.poisson(pattern.means(phases))
+
+    def _tag(
+        self, parts: list[Slot], drawn: NDArray[np.int64], starts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Times of the drawn clicks, recorded; (slot, time after the segment's start) of each."""
+        flat = drawn.ravel()
+        which = np.repeat(np.arange(flat.size), flat)
+        slot = which % len(parts)
+        begin = np.array([part.start_ps for part in parts], np.int64)
+        span = np.array([part.duration_ps for part in parts], np.int64)
+        detector = np.array([part.detector for part in parts], np.int64)
+        times = begin[slot] + (self._clicks.random(which.size) * span[slot]).astype(np.int64)
+        self._tagger.record_many(starts[which // len(parts)] + times, detector[slot])
+        for channel in (0, 1):
+            self._counters.add(channel, int(drawn[:, detector == channel].sum()))
+        return slot, times
+
+    def _midpoint_counts(self, reading: Reading, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Clicks of each midpoint gate at each start, shape (starts, gates)."""
+        counts = np.zeros((len(starts), len(reading.midpoint_gates)), np.int64)
+        if reading.midpoint_gates:
+            parts, pattern = self._fringe(reading)
+            drawn = self._draw_slots(parts, pattern, starts)
+            self._tag(parts, drawn, starts)
+            for column, part in enumerate(parts):
+                counts[:, part.gate] += drawn[:, column]
+        return counts
+
+    def _play_midpoint(self, reading: Reading, start_ps: int) -> dict[str, Clicks]:
+        """Clicks of each midpoint gate, with the time of the first."""
+        if not reading.midpoint_gates:
+            return {}
+        parts, pattern = self._fringe(reading)
+        starts = np.array([start_ps], np.int64)
+        drawn = self._draw_slots(parts, pattern, starts)
+        slot, times = self._tag(parts, drawn, starts)
+        gate_of = np.array([part.gate for part in parts])[slot]
+        clicks: dict[str, Clicks] = {}
+        for index, (_, gate) in enumerate(reading.midpoint_gates):
+            inside = times[gate_of == index]
+            clicks[gate.into] = (
+                Clicks(len(inside), int(inside.min()) - gate.start_ps) if len(inside) else Clicks(0)
+            )
+        return clicks
+
+    def _skip_midpoint(self, reading: Reading, count: int, start_ps: int, duration_ps: int) -> None:
+        """Clicks of many reference slots that nobody looks at one by one."""
+        parts, pattern = self._fringe(reading)
+        for part, steady, swing, bias in zip(parts, pattern.steady, pattern.swing, pattern.bias, strict=True):
+            cosine = self._phase.mean_cosine(start_ps, duration_ps, float(bias))
+            mean = max(0.0, float(steady + swing * cosine)) * count
+            self._counters.add(part.detector, int(self._clicks.poisson(mean)))

@@ -1,0 +1,330 @@
+"""Component values of the simulated laboratory: typed, each with its unit and where it comes from, read from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
+
+from labctl.errors import ConfigError
+
+KINDS = ("published:", "derived:", "guessed:")
+"""How the text of a source begins."""
+
+
+class Source(NamedTuple):
+    """One component value and where it comes from; ``source`` begins with published, derived or guessed."""
+
+    name: str
+    value: float | bool
+    unit: str
+    source: str
+
+
+def _number(unit: str, lowest: float = 0.0, highest: float = math.inf) -> Any:
+    return field(metadata={"unit": unit, "lowest": lowest, "highest": highest})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Atom:
+    """⁴⁰Ca⁺."""
+
+    d52_lifetime_s: float = _number("s", 1e-3)
+    p32_to_s12: float = _number("1", 0, 1)
+    """Branching of P3/2 to S1/2 (with the 393 nm photon), to D5/2 and to D3/2."""
+    p32_to_d52: float = _number("1", 0, 1)
+    p32_to_d32: float = _number("1", 0, 1)
+    photon_decay_s: float = _number("s", 1e-12)
+    """1/e decay of the 393 nm wave packet."""
+    p12_linewidth_hz: float = _number("Hz", 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What differs between Alice and Bob."""
+
+    objective_collection: float = _number("1", 0, 1)
+    fibre_coupling: float = _number("1", 0, 1)
+    coupling_drift: float = _number("1", 0, 1)
+    """rms relative drift of the fibre coupling."""
+    coupling_drift_time_s: float = _number("s", 1e-3)
+    arm_length_m: float = _number("m")
+    reference_photons_hz: float = _number("Hz")
+    """393 nm reference photons per second into the converter at nominal power."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaserHead:
+    """A laser at its operating point; power is that on its way to the experiment."""
+
+    wavelength_m: float = _number("m", 1e-7, 1e-5)
+    power_w: float = _number("W")
+    nominal_current_a: float = _number("A")
+    threshold_current_a: float = _number("A")
+    largest_current_a: float = _number("A")
+    capture_range_hz: float = _number("Hz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lasers:
+    """The lasers of one node."""
+
+    laser_397: LaserHead
+    laser_866: LaserHead
+    laser_854: LaserHead
+    laser_729: LaserHead
+    laser_393: LaserHead
+    laser_527: LaserHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """Cooling and optical pumping."""
+
+    saturation: float = _number("1", 1e-6)
+    """Saturation parameter of the 397 nm cooling beam at nominal power."""
+    detuning_hz: float = _number("Hz", -1e9, 1e9)
+    """Nominal detuning of the cooling beam from the S1/2-P1/2 line."""
+    repump_width_hz: float = _number("Hz", 1.0)
+    """Power-broadened FWHM of the 866 nm repumper and of the 854 nm reset."""
+    repump_saturation: float = _number("1", 1e-6)
+    """866 nm power, relative to nominal, at which half of the fluorescence is left."""
+    pump_error: float = _number("1", 0, 1)
+    pump_time_s: float = _number("s", 1e-12)
+    reset_time_s: float = _number("s", 1e-12)
+    cool_time_s: float = _number("s", 1e-12)
+    doppler_quanta: float = _number("1")
+    eit_quanta: float = _number("1")
+    eit_width_hz: float = _number("Hz", 1.0)
+    hot_quanta: float = _number("1")
+    heating_per_s: float = _number("1/s")
+    lamb_dicke: float = _number("1", 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qubit:
+    """The 729 nm qubit S1/2-D5/2."""
+
+    pi_time_s: float = _number("s", 1e-9)
+    """π time at nominal amplitude and power."""
+    pi_infidelity: float = _number("1", 0, 0.5)
+    """Infidelity of a π pulse at nominal settings (depolarising), in proportion for other angles."""
+    line_noise_hz: float = _number("Hz")
+    """rms of the fast noise of the qubit line, independent at the nodes."""
+    line_noise_time_s: float = _number("s", 1e-9)
+    line_drift_hz: float = _number("Hz")
+    line_drift_time_s: float = _number("s", 1e-3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excitation:
+    """The 854 nm pulse D5/2-P3/2."""
+
+    pulse_s: float = _number("s", 1e-12)
+    """Length at which amplitude 1 and nominal power make a π pulse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readout:
+    """Fluorescence at 397 nm."""
+
+    bright_hz: float = _number("Hz")
+    """Counts per second of a bright ion, without background, at nominal cooling light."""
+    stray_hz: float = _number("Hz")
+    """Background of the cooling light at nominal power."""
+    dark_hz: float = _number("Hz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converter:
+    """PPLN waveguide 393 nm -> 1550 nm with a 527 nm pump."""
+
+    pump_power_w: float = _number("W", 1e-9)
+    best_pump_power_w: float = _number("W", 1e-9)
+    """Pump power of complete internal conversion."""
+    peak_efficiency: float = _number("1", 0, 1)
+    """From the input fibre to the output fibre at the best pump power and temperature."""
+    oven_k: float = _number("K", 1.0)
+    acceptance_k: float = _number("K", 1e-6)
+    """FWHM of the phase matching against oven temperature."""
+    noise_hz_per_nm: float = _number("Hz/nm")
+    """Noise photons per second and nm at the nominal pump power."""
+    signal_wavelength_m: float = _number("m", 1e-7, 1e-5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Bandpass, volume Bragg grating and etalon behind the converter."""
+
+    etalon_fwhm_hz: float = _number("Hz", 1.0)
+    etalon_spacing_hz: float = _number("Hz", 1.0)
+    """Free spectral range of the etalon."""
+    grating_fwhm_hz: float = _number("Hz", 1.0)
+    other_transmission: float = _number("1", 0, 1)
+    """Bandpass, grating, etalon peak and couplings together."""
+    etalon_k: float = _number("K", 1.0)
+    etalon_hz_per_k: float = _number("Hz/K", -1e12, 1e12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fibre:
+    """The fibre between node and midpoint."""
+
+    loss_db_per_km: float = _number("dB/km")
+    index: float = _number("1", 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Midpoint:
+    """Interferometer at Charlie."""
+
+    transmission: float = _number("1", 0, 1)
+    """Splices, demultiplexer and polarisation optics in front of each detector."""
+    photon_overlap: float = _number("1", 0, 1)
+    """Squared overlap of the two photons' polarisation, recoil and time-bandwidth, at equal spectra."""
+    reference_overlap: float = _number("1", 0, 1)
+    """Contrast of the reference fringe at equal intensities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detectors:
+    """Superconducting nanowires."""
+
+    efficiency: float = _number("1", 0, 1)
+    dark_hz: float = _number("Hz")
+    jitter_s: float = _number("s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """Optical phase between the two arms, behind the lock of the fibre."""
+
+    diffusion_rad2_per_s: float = _number("rad²/s")
+    ramp_rad_per_s: float = _number("rad/s", -math.inf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """Reference light in alignment mode."""
+
+    power_w: float = _number("W")
+    """393 nm power into the converter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How the laboratory is simulated."""
+
+    slice_s: float = _number("s", 1e-6, 10.0)
+    """Laboratory time for which the odds of an attempt hold."""
+    powered: bool = _number("")
+    """Whether the instruments begin at their operating points, lasers locked; otherwise all begin switched off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """All component values of a laboratory of two calcium nodes and a midpoint."""
+
+    atom: Atom
+    alice: Node
+    bob: Node
+    lasers: Lasers
+    preparation: Preparation
+    qubit: Qubit
+    excitation: Excitation
+    readout: Readout
+    converter: Converter
+    filters: Filters
+    fibre: Fibre
+    midpoint: Midpoint
+    detectors: Detectors
+    phase: Phase
+    alignment: Alignment
+    run: Run
+
+
+TableT = TypeVar("TableT")
+
+
+def load(path: Path) -> tuple[Parameters, tuple[Source, ...]]:
+    """Component values from a TOML file, and the list of their sources."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the world's parameter file"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return parse(content, str(path))
+
+
+def parse(
+    content: Mapping[str, Any], file: str = "world parameters"
+) -> tuple[Parameters, tuple[Source, ...]]:
+    """Component values from parsed TOML: tables of ``name = [value, "source"]``.
+
+    file:  named in errors
+    Raises ConfigError that names file, table and key.
+    """
+    sources: list[Source] = []
+    return _table(Parameters, content, file, "", sources), tuple(sources)
+
+
+def _table(
+    cls: type[TableT], content: Mapping[str, Any], file: str, name: str, sources: list[Source]
+) -> TableT:
+    """One table as the dataclass ``cls``; nested dataclasses are nested tables."""
+    hints = get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cast(Any, cls))}
+    unknown = [key for key in content if key not in fields]
+    if unknown:
+        raise ConfigError(
+            f"{file}: [{name}] has no key {unknown[0]!r}; it takes {', '.join(fields)}"
+            if name
+            else f"{file}: no table [{unknown[0]}]; there are {', '.join(fields)}"
+        )
+    values: dict[str, Any] = {}
+    for key, item in fields.items():
+        place = f"{name}.{key}" if name else key
+        kind = hints[key]
+        nested = dataclasses.is_dataclass(kind)
+        if key not in content:
+            what = f"table [{place}]" if nested else f"[{name}] {key}"
+            how = "add the table" if nested else f'write {key} = [value, "source"]'
+            raise ConfigError(f"{file}: {what} is missing; {how}")
+        if nested:
+            if not isinstance(content[key], Mapping):
+                raise ConfigError(f"{file}: {place} must be a table [{place}], not {content[key]!r}")
+            values[key] = _table(cast(type, kind), content[key], file, place, sources)
+        else:
+            values[key] = _value(content[key], kind, item.metadata, f"{file}: [{name}] {key}")
+            sources.append(Source(place, values[key], item.metadata["unit"], str(content[key][1])))
+    return cls(**values)
+
+
+def _value(entry: Any, kind: type, metadata: Mapping[str, Any], place: str) -> float | bool:
+    """The value of ``[value, "source"]``, checked."""
+    pair = cast("list[Any]", entry) if isinstance(entry, list) else []
+    if len(pair) != 2:
+        raise ConfigError(f'{place} must be [value, "source"], not {entry!r}')
+    value, source = pair
+    if not isinstance(source, str) or not source.startswith(KINDS):
+        raise ConfigError(
+            f"{place}: the source must be a text beginning with {', '.join(KINDS)} not {source!r}"
+        )
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{place} must be true or false, not {value!r}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{place} must be a number in {metadata['unit']}, not {value!r}")
+    if not metadata["lowest"] <= value <= metadata["highest"]:
+        raise ConfigError(
+            f"{place} = {value} {metadata['unit']} is outside {metadata['lowest']} to {metadata['highest']}"
+        )
+    return float(value)

@@ -1,0 +1,94 @@
+"""A played segment, sorted by what its lines mean to the physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from labctl.errors import ConfigError
+from labctl.sim.played import OpenGate, PlayedPulse, Segment
+
+NODES = ("alice", "bob")
+BEAMS = (
+    "cool_397",
+    "repump_866",
+    "reset_854",
+    "eit_397",
+    "pump_397",
+    "qubit_729",
+    "excite_854",
+    "reference_393",
+)
+DETECTORS = ("charlie.snspd_0", "charlie.snspd_1")
+MEMORY = 256
+"""Segments whose reading is kept."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """Pulses by node and beam, gates by kind.
+
+    attempt:  whether it has an 854 nm excitation and detector gates: a heralded attempt
+    """
+
+    segment: Segment
+    beams: tuple[dict[str, list[PlayedPulse]], dict[str, list[PlayedPulse]]]
+    midpoint_gates: list[tuple[int, OpenGate]] = field(default_factory=list[tuple[int, OpenGate]])
+    counter_gates: list[tuple[int, OpenGate]] = field(default_factory=list[tuple[int, OpenGate]])
+    attempt: bool = False
+
+    def overlap_ps(self, node: int, beam: str, start_ps: int, end_ps: int) -> int:
+        """How long a beam of a node is on between two times of the segment."""
+        return sum(
+            max(0, min(end_ps, pulse.start_ps + pulse.duration_ps) - max(start_ps, pulse.start_ps))
+            for pulse in self.beams[node].get(beam, ())
+        )
+
+    def on_s(self, node: int, beam: str) -> float:
+        """How long a beam of a node is on in all, s."""
+        return sum(pulse.duration_ps for pulse in self.beams[node].get(beam, ())) / 1e12
+
+
+class Readings:
+    """Readings of the segments seen last; a segment is recognised by identity."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Reading] = {}
+
+    def of(self, segment: Segment) -> Reading:
+        """The reading of a segment; ConfigError names lines this laboratory does not have."""
+        known = self._known.get(id(segment))
+        if known is None or known.segment is not segment:
+            known = read(segment)
+            if len(self._known) >= MEMORY:
+                self._known.clear()
+            self._known[id(segment)] = known
+        return known
+
+
+def read(segment: Segment) -> Reading:
+    """Sort a segment's pulses and gates."""
+    reading = Reading(segment, ({}, {}))
+    unknown: list[str] = []
+    for pulse in segment.pulses:
+        node, _, beam = pulse.line.partition(".")
+        if node in NODES and beam in BEAMS:
+            reading.beams[NODES.index(node)].setdefault(beam, []).append(pulse)
+        else:
+            unknown.append(pulse.line)
+    for gate in segment.gates:
+        node, _, kind = gate.line.partition(".")
+        if gate.line in DETECTORS:
+            reading.midpoint_gates.append((DETECTORS.index(gate.line), gate))
+        elif node in NODES and kind == "pmt":
+            reading.counter_gates.append((NODES.index(node), gate))
+        else:
+            unknown.append(gate.line)
+    if unknown:
+        names = ", ".join(dict.fromkeys(unknown))
+        raise ConfigError(
+            f"segment {segment.name!r}: the simulated laboratory has no line {names}; out: NODE.{{{', '.join(BEAMS)}}}, "
+            f"in: NODE.pmt, {', '.join(DETECTORS)}, with NODE {' or '.join(NODES)}"
+        )
+    excited = any("excite_854" in beams for beams in reading.beams)
+    reading.attempt = excited and bool(reading.midpoint_gates)
+    return reading
