@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 TARGET = 1.3
 LONGEST_S = 55.0
-CALLS = {"bare": 300, "labctl": 300, "rpyc": 300, "qmi": 100, "pydase": 40}
-PACKAGES = {"bare": "pyzmq", "labctl": "", "rpyc": "rpyc", "qmi": "qmi", "pydase": "pydase"}
+CALLS = {"bare": 300, "labctl": 300, "rpyc": 200, "rpyc kept": 200, "qmi": 100, "pydase": 40}
+PACKAGES = {"bare": "pyzmq", "labctl": "", "rpyc kept": "rpyc"}
 
 
 # servers: each prints where it listens, and ends when its standard input does
@@ -100,6 +100,7 @@ def serve_rpyc() -> None:
             return 0.12
 
     server = ThreadedServer(Laser, hostname="127.0.0.1", port=0)
+    server._listen()
     threading.Thread(target=server.start, daemon=True).start()
     ready(str(server.port))
     parent_gone()
@@ -118,7 +119,7 @@ def serve_qmi() -> None:
         "bench_server",
         config_file=None,
         init_logging=False,
-        context_cfg={"host": "127.0.0.1", "tcp_server_port": 0},
+        context_cfg={"bench_server": {"host": "127.0.0.1", "tcp_server_port": 0}},
     )
     qmi.make_rpc_object("laser", Laser)
     ready(f"127.0.0.1:{qmi.context().get_tcp_server_port()}")
@@ -149,6 +150,7 @@ SERVERS: dict[str, Callable[..., None]] = {
     "hub": serve_hub,
     "labctl": serve_labctl,
     "rpyc": serve_rpyc,
+    "rpyc kept": serve_rpyc,
     "qmi": serve_qmi,
     "pydase": serve_pydase,
 }
@@ -191,7 +193,16 @@ def read_rpyc(address: str) -> Iterator[Callable[[], float]]:
     import rpyc
 
     connection = rpyc.connect("127.0.0.1", int(address))
-    yield connection.root.current
+    yield connection.root.current  # the method kept: one round trip, rpyc at its best
+    connection.close()
+
+
+@contextlib.contextmanager
+def read_rpyc_written(address: str) -> Iterator[Callable[[], float]]:
+    import rpyc
+
+    connection = rpyc.connect("127.0.0.1", int(address))
+    yield lambda: connection.root.current()  # as people write it: the attribute, then the call
     connection.close()
 
 
@@ -221,7 +232,8 @@ def read_pydase(address: str) -> Iterator[Callable[[], float]]:
 CLIENTS = {
     "bare": read_bare,
     "labctl": read_labctl,
-    "rpyc": read_rpyc,
+    "rpyc": read_rpyc_written,
+    "rpyc kept": read_rpyc,
     "qmi": read_qmi,
     "pydase": read_pydase,
 }
@@ -262,10 +274,11 @@ def measure(rounds: int) -> dict[str, dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         readers: dict[str, Callable[[], float]] = {}
         for name, open_client in CLIENTS.items():
+            package = PACKAGES.get(name, name)
             try:
-                out[name] = {"version": version(PACKAGES[name]) if PACKAGES[name] else "this"}
+                out[name] = {"version": version(package) if package else "this"}
             except PackageNotFoundError:
-                out[name] = {"missing": f"not installed: pip install {PACKAGES[name]}"}
+                out[name] = {"missing": f"not installed: pip install {package}"}
                 continue
             arguments = [stack.enter_context(server("hub"))] if name == "labctl" else []
             try:

@@ -32,6 +32,8 @@ REPEAT_S = 0.3
 """A sink repeats its credit so often, so a lost one stops nothing, s."""
 SILENT_S = 2.0
 """A sink unheard of for so long may be replaced by another, s."""
+SOURCE_SILENT_S = 5.0
+"""A source unheard of for so long is an error for its sink, s."""
 _clock = SystemClock()
 
 
@@ -48,10 +50,12 @@ class Credit(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Chunk(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
-    """Source to sink: message ``sequence`` (its frames follow), the end, or a refusal (for now: busy) with its reason."""
+    """Source to sink: message ``sequence`` (its frames follow), the end (all is acknowledged), a sign of
+    life, or a refusal (for now: busy) with its reason.
+    """
 
     version: Literal[1]
-    kind: Literal["data", "end", "busy", "refused"]
+    kind: Literal["data", "end", "here", "busy", "refused"]
     stream: str
     sequence: int
     text: str = ""
@@ -120,7 +124,8 @@ class StreamSource:
             self._ended = True
         send_now(self._wake, [b""])
         with self._changed:
-            if not self._changed.wait_for(lambda: self._acknowledged >= self._last, timeout_s):
+            told = self._changed.wait_for(lambda: self._next > self._last + 1, timeout_s)
+            if not told and self._acknowledged < self._last:
                 raise BusError(
                     f"stream at {self.address}: {self._who()}; {self._last - self._acknowledged} messages are not safe"
                 )
@@ -163,21 +168,21 @@ class StreamSource:
                         self._credit(frames[0], self._codec.decode(Credit, frames[1:] or [b""]))
                 self._advance()
         finally:
-            self._socket.close()
+            self._socket.close(1000)  # the end may still be on its way out
             self._woken.close()
 
     def _credit(self, peer: bytes, credit: Credit) -> None:
         now = _clock.now()
         if credit.sink != self._sink:
             if self._sink and now - self._heard < SILENT_S:
-                self._refuse(peer, "busy", f"{self._owner!r} reads this stream already")
+                self._say(peer, "busy", f"{self._owner!r} reads this stream already")
                 return
             self._sink, self._owner, self._peer = credit.sink, credit.owner, b""
         elif credit.acknowledged < self._acknowledged:
             return  # from a connection of this sink that is gone already
         if not self._acknowledged <= credit.acknowledged <= self._last:
             self._sink = ""
-            self._refuse(
+            self._say(
                 peer,
                 "refused",
                 f"it cannot go on after message {credit.acknowledged}: messages {self._acknowledged + 1} to {self._last} are here",
@@ -189,6 +194,7 @@ class StreamSource:
             self._peer = peer
             self._next = credit.acknowledged + 1
         self._drop(credit.acknowledged)
+        self._say(peer, "here", "")
 
     def _drop(self, acknowledged: int) -> None:
         with self._changed:
@@ -203,19 +209,21 @@ class StreamSource:
         with self._changed:
             first = self._acknowledged + 1
             waiting = [*self._kept] if self._next <= min(self._last, self._limit) else []
-            end = self._last + 1 if self._ended else 0
+            end = first if self._ended and self._acknowledged == self._last else 0
         for sequence, frames, _ in waiting[self._next - first :]:
             if sequence > self._limit or not self._put("data", sequence, frames):
                 return
             self._next = sequence + 1
         if end and self._next == end and self._put("end", end, []):
-            self._next = end + 1
+            with self._changed:
+                self._next = end + 1
+                self._changed.notify_all()
 
     def _put(self, kind: Literal["data", "end"], sequence: int, frames: list[Any]) -> bool:
         head = self._codec.encode(Chunk(WIRE_VERSION, kind, self.stream, sequence))
         return send_now(self._socket, [self._peer, *head, *frames])
 
-    def _refuse(self, peer: bytes, kind: Literal["busy", "refused"], reason: str) -> None:
+    def _say(self, peer: bytes, kind: Literal["here", "busy", "refused"], reason: str) -> None:
         head = self._codec.encode(Chunk(WIRE_VERSION, kind, self.stream, 0, reason))
         send_now(self._socket, [peer, *head])
 
@@ -240,7 +248,7 @@ class StreamSink:
         self.address = address
         self.owner = owner
         self.ended = False
-        """Whether everything has been received and the source has finished."""
+        """Whether everything has been received and acknowledged, and the source has finished."""
         self._credit = credit
         self._name = uuid.uuid4().hex[:16]
         self._codec = Codec()
@@ -251,16 +259,21 @@ class StreamSink:
         self._stream: str = ""
         self._asked_again = -REPEAT_S
         self._busy_since = 0.0
+        self._unheard = 0
         self._next_word = 0.0
         self._resume = True
 
     def receive(self, timeout_s: float) -> Message | None:
-        """The next message, in order and without gaps; None after ``timeout_s`` s or at the end (``ended``)."""
+        """The next message, in order and without gaps; None after ``timeout_s`` s or at the end (``ended``).
+
+        BusError if the source refuses, was started anew, or is silent for SOURCE_SILENT_S.
+        """
         deadline = _clock.now() + timeout_s
         while not self.ended:
             now = _clock.now()
             if now >= self._next_word:
                 self._speak()
+                self._listen_for_life()
             wait_s = max(0.0, min(deadline, self._next_word) - now)
             frames = receive_now(self._socket)
             if frames is None and self._socket.poll(int(wait_s * 1000) + 1):
@@ -312,9 +325,19 @@ class StreamSink:
             self._told = self._acknowledged
         self._next_word = _clock.now() + REPEAT_S
 
+    def _listen_for_life(self) -> None:
+        """Every credit is answered: count those that were not."""
+        self._unheard += 1
+        if self._unheard * REPEAT_S > SOURCE_SILENT_S:
+            self._unheard = 0
+            raise BusError(
+                f"stream at {self.address}: its source does not answer; message {self._received} was the last that came"
+            )
+
     def _accept(self, frames: list[Any]) -> Message | None:
         chunk = self._codec.decode(Chunk, frames)
         now = _clock.now()
+        self._unheard = 0
         if chunk.kind in ("busy", "refused"):
             self._refused(chunk, now)
             return None
@@ -323,6 +346,7 @@ class StreamSink:
                 f"stream at {self.address}: its source was started anew; messages after {self._received} of the old one are lost"
             )
         self._stream = chunk.stream
+        self._busy_since = 0.0
         if chunk.sequence > self._received + 1:
             if now - self._asked_again > REPEAT_S:  # something was lost on the way: have it sent again
                 self._asked_again = now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from labctl.bus.host import Host
@@ -117,6 +118,17 @@ class MemoryLaser(Device):
 def hosted(name: str, instrument: Instrument, **state: Any) -> HostedDevice:
     """``name`` on the bus."""
     return HostedDevice(name, lambda: MemoryLaser(instrument, name), state)
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+    """What ``condition`` gives once it is true; fails when it never is."""
+    deadline = clock.now() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert clock.now() < deadline, f"never happened: {what}"
+        clock.sleep(0.01)
 
 
 def main(hub_address: str, node: str, device: str) -> None:
