@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from labctl.errors import ScheduleError
-from labctl.schedule.items import Attempt, Branch, Item, Repeat, Schedule, Series, Together
+from labctl.schedule.items import (
+    Attempt,
+    Branch,
+    Feedback,
+    Gate,
+    Item,
+    Pulse,
+    Repeat,
+    Schedule,
+    Series,
+    Together,
+    Wait,
+)
 from labctl.schedule.line_check import LineCheck
 from labctl.schedule.lines import Line
-from labctl.schedule.problem import Problem, Problems
+from labctl.schedule.problem import Path, Problem, Problems, inside
 from labctl.schedule.register_check import RegisterCheck
 from labctl.schedule.shape_check import ShapeCheck
-from labctl.units import us
+from labctl.schedule.timeline import LONGEST_PS
+from labctl.units import s, us
 
 DEEPEST = 100
 """How deep blocks may be nested."""
@@ -39,6 +52,9 @@ def check(
     if _depth(schedule.body) > DEEPEST:
         problems.add(path, f"blocks nested more than {DEEPEST} deep", "put items side by side in one Series")
         return problems.all()
+    _sizes(schedule.body, path, problems)
+    if problems.all():
+        return problems.all()
     ShapeCheck(core_reaction_ps, problems).run(schedule.body, path)
     LineCheck(lines, node_of, problems).run(schedule.body, path)
     RegisterCheck(problems).run(schedule.body, path)
@@ -63,16 +79,68 @@ def _depth(item: Item) -> int:
         deepest = max(deepest, depth)
         if depth > DEEPEST:
             break
-        match part:
-            case Series() | Together():
-                inner = part.items
-            case Repeat():
-                inner = (part.body,)
-            case Attempt():
-                inner = (part.body,) if part.every is None else (part.body, part.every.body)
-            case Branch():
-                inner = tuple(part.cases.values())
-            case _:
-                inner = ()
-        stack.extend((one, depth + 1) for one in inner)
+        stack.extend((one, depth + 1) for one in _parts(part))
     return deepest
+
+
+def _parts(item: Item) -> tuple[Item, ...]:
+    match item:
+        case Series() | Together():
+            return item.items
+        case Repeat():
+            return (item.body,)
+        case Attempt():
+            return (item.body,) if item.every is None else (item.body, item.every.body)
+        case Branch():
+            return tuple(item.cases.values())
+        case _:
+            return ()
+
+
+def _sizes(item: Item, path: Path, problems: Problems) -> tuple[int, int]:
+    """Longest course of an item in ps (attempts counted once) and its pulses and gates; notes what no core can count."""
+    for number in _numbers(item):
+        if abs(number) > LONGEST_PS:
+            problems.add(
+                path, f"{type(item).__name__} with a number beyond {LONGEST_PS}", "use smaller numbers"
+            )
+            return 0, 0
+    here = inside(path, getattr(item, "name", "")) if isinstance(item, (Series, Together)) else path
+    sizes = [_sizes(part, here, problems) for part in _parts(item)]
+    lengths, entries = [length for length, _ in sizes], sum(count for _, count in sizes)
+    match item:
+        case Pulse() | Gate() | Wait():
+            length, entries = max(0, item.duration), 1
+        case Together() | Branch():
+            length = max(lengths, default=0)
+        case Repeat():
+            length, entries = max(0, item.count) * lengths[0], max(0, item.count) * entries
+        case _:
+            length = sum(lengths)
+    if length > LONGEST_PS or entries > LONGEST_PS:
+        much = (
+            f"longer than {LONGEST_PS // (86_400 * s)} days"
+            if length > LONGEST_PS
+            else f"with more than {LONGEST_PS} pulses"
+        )
+        problems.add(here, f"a piece {much}", "make its loops shorter")
+        return 0, 0
+    return length, entries
+
+
+def _numbers(item: Item) -> tuple[int, ...]:
+    match item:
+        case Pulse() | Wait():
+            return (item.duration,)
+        case Gate():
+            return (item.duration, item.threshold or 0)
+        case Repeat():
+            return (item.count,)
+        case Series():
+            return (item.reaction,)
+        case Attempt():
+            return (item.limit, 0 if item.every is None else item.every.attempts)
+        case Feedback():
+            return (item.scale, item.offset)
+        case _:
+            return ()

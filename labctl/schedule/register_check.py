@@ -262,4 +262,4 @@ def _tracked(track: Track, known: _Known) -> None:
 
 
 def _numbers_first(value: str) -> tuple[int, int, str]:
-    return (0, int(value), "") if value.isdecimal() and value.isascii() else (1, 0, value)
+    return (0, len(value), value) if value.isdecimal() else (1, 0, value)

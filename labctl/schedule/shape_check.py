@@ -19,7 +19,7 @@ from labctl.schedule.items import (
     duration,
 )
 from labctl.schedule.problem import Path, Problems, inside
-from labctl.schedule.timeline import LONGEST_PS, MOST_ENTRIES, straight
+from labctl.schedule.timeline import MOST_ENTRIES, straight
 from labctl.units import format_time
 
 MOST_GATES = 12
@@ -65,13 +65,6 @@ class ShapeCheck:
                 pass
 
     def _size(self, item: Item, path: Path) -> None:
-        length = duration(item) or 0
-        if length > LONGEST_PS:
-            self._problems.add(
-                path,
-                f"a piece of {length / 1e12:.3g} s",
-                f"one piece may last {LONGEST_PS / 1e12:.3g} s at most",
-            )
         count = _entries(item)
         if count > MOST_ENTRIES:
             self._problems.add(
