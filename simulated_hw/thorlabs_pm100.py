@@ -93,6 +93,10 @@ class SimThorlabsPm100(LineInstrument):
         self.range_w = RANGES_W[-1]
         self.fetched: str | None = None
 
+    def own_faults(self) -> dict[str, Callable[[], None]]:
+        """The interface that wedges on an unknown header, as seen on a PM100D2."""
+        return {"wedge": self.wedge, "unwedge": self.unwedge}
+
     def wedge(self, on: bool = True) -> None:
         """Behave as a PM100D2 with undefined headers."""
         self.wedges_on_unknown = on

@@ -78,6 +78,10 @@ class SimDlcPro(SimInstrument):
         for head in self._heads:
             head.advance(now_s, allowed)
 
+    def own_faults(self) -> dict[str, Callable[[], None]]:
+        """A lost lock and a mode hop of the first laser."""
+        return {"unlock": self.unlock, "mode_hop": self.mode_hop}
+
     def unlock(self, laser: int = 1) -> None:
         """Fault: the lock of a head is lost and stays open until engaged again."""
         self._heads[laser - 1].laser.unlock()

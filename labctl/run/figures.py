@@ -154,7 +154,7 @@ def _phase(table: Table, arguments: Mapping[str, Any]) -> Figure:
 
 def _fringe(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """The interference fringe of the reference light with the tracked phase taken out."""
-    phases, n0, n1 = fringe_counts(table)
+    phases, n0, n1 = fringe_counts(table, arguments)
     fitted = fit_fringe(phases, n0, n1)
     figure, (axes,) = _axes(1)
     total = np.maximum(n0 + n1, 1)
@@ -175,7 +175,7 @@ def _noise(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """Counts of each gate with no signal light."""
     figure, (axes,) = _axes(1)
     for name, colour in (("n0", BLUE), ("n1", ORANGE)):
-        counts = table.column(name).astype(float) / (table.column("gate_ps").astype(float) / 1e12)
+        counts = table.column(name).astype(float) / (float(arguments["gate"]) / 1e12)
         axes.plot(table.time_s, counts, ".", ms=3, color=colour, label=f"detector {name[1]}")
     axes.set(xlabel="laboratory time / s", ylabel="clicks per second", ylim=(0, None))
     axes.legend(frameon=False)

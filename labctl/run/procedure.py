@@ -9,6 +9,8 @@ from labctl.analysis.link import signal_to_noise
 from labctl.analysis.value import Estimate
 from labctl.run.runner import Outcome
 
+__all__ = ["Figures", "Outcome", "Steps", "mean", "window_signal_to_noise"]
+
 
 class Steps(Protocol):
     """The lab as a procedure sees it; the same over the bus and in virtual time."""

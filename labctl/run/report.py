@@ -31,7 +31,7 @@ def write(
         other = journal.read(path.parent.parent / related["folder"] / "journal")
         drawn += [
             (f"Run {related['rid']}: {caption}", svg)
-            for caption, svg in figures(related["analysis"], other.records, {})
+            for caption, svg in figures(related["analysis"], other.records, related["arguments"])
         ]
     text = environment.get_template("report.html.jinja").render(
         about=about,

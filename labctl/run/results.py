@@ -88,15 +88,18 @@ def parity_counts(
     return phases, even, odd
 
 
-def fringe_counts(table: Table) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def fringe_counts(
+    table: Table, arguments: Mapping[str, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Scanned phases in rad and the clicks of both detectors summed at each."""
-    turns = table.column("scan_turns").astype(float)
-    points = np.unique(turns)
+    point = table.column("point").astype(int)
+    points = np.unique(point)
     n0, n1 = table.column("n0"), table.column("n1")
+    phases = points * (2 * np.pi / int(arguments["points"]))
     return (
-        points * 2 * np.pi,
-        np.array([n0[turns == p].sum() for p in points]),
-        np.array([n1[turns == p].sum() for p in points]),
+        phases,
+        np.array([n0[point == p].sum() for p in points]),
+        np.array([n1[point == p].sum() for p in points]),
     )
 
 
@@ -164,7 +167,7 @@ def fringe(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
     """Contrast and phase of the interference fringe of the reference light."""
 
     def fit() -> list[Result]:
-        fitted = fit_fringe(*fringe_counts(table))
+        fitted = fit_fringe(*fringe_counts(table, arguments))
         return [
             Result("contrast", "interference contrast", fitted.contrast),
             Result("fringe_phase", "fringe phase", fitted.phase),
@@ -175,7 +178,7 @@ def fringe(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
 
 def noise(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
     """Clicks per second and detector with no signal light."""
-    seconds = float(table.column("gate_ps").astype(float).sum()) / 1e12
+    seconds = len(table) * float(arguments["gate"]) / 1e12
     n0, n1 = int(table.column("n0").sum()), int(table.column("n1").sum())
     return [
         Result("noise_rate", "noise per detector", link.herald_rate(n0 + n1, 2 * seconds)),

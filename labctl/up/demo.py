@@ -295,8 +295,26 @@ def _publish(figures: Figures, rows: list[Row]) -> None:
         }
         for r in rows
     ]
-    about["related"] = [
-        {"rid": one.rid, "folder": one.folder.name, "analysis": folders.read_json(one.folder)["analysis"]}
-        for one in figures.related
-    ]
+    about["related"] = []
+    for one in figures.related:
+        other = folders.read_json(one.folder)
+        about["related"].append(
+            {
+                "rid": one.rid,
+                "folder": one.folder.name,
+                "analysis": other["analysis"],
+                "arguments": other["arguments"],
+            }
+        )
     publish(figures.folder, about)
+
+
+def _reference(outcome: Outcome) -> dict[str, Any]:
+    """What a report needs to draw another run's figures."""
+    other = folders.read_json(outcome.folder)
+    return {
+        "rid": outcome.rid,
+        "folder": outcome.folder.name,
+        "analysis": other["analysis"],
+        "arguments": other["arguments"],
+    }
