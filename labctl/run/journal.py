@@ -7,6 +7,7 @@ File: 8 bytes ``LABJRNL1``, then frames of [length u32 LE][CRC-32 of the payload
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import zlib
@@ -53,7 +54,7 @@ class JournalContent:
     header:     of the run
     records:    (number, time_ps, values) in order
     notes:      what happened between records (pauses, resumes)
-    end:        how the run ended, None if it was cut short
+    end:        how the run ended, None if it was cut short (or resumed and then cut short)
     good_bytes: length of the undamaged part, bytes
     torn_bytes: what follows it, bytes
     """
@@ -86,6 +87,7 @@ class Journal:
             raise StorageError(
                 f"{path}: cannot begin a journal ({error.strerror}); check the disk and its permissions"
             ) from None
+        fcntl.flock(file, fcntl.LOCK_EX)
         journal = cls(path, file, 0)
         journal._write(MAGIC + _frame(_Header(dict(header))))
         _sync_folder(path.parent)
@@ -93,11 +95,20 @@ class Journal:
 
     @classmethod
     def resume(cls, path: Path) -> tuple[Journal, JournalContent]:
-        """Open a journal to go on with the next record; a torn last frame and an end mark's absence are expected."""
+        """Open a journal to go on with the next record; a torn last frame and an end mark's absence are expected.
+
+        StorageError if the run is complete, or if another process is writing it.
+        """
         content = read(path)
         if content.end is not None and content.end.get("reason") == "complete":
             raise StorageError(f"{path}: this run is complete; there is nothing to resume")
         file = os.open(path, os.O_WRONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise StorageError(f"{path}: another process is taking this run; end that first") from None
+        content = read(path)
         os.ftruncate(file, content.good_bytes)
         os.lseek(file, 0, os.SEEK_END)
         return cls(path, file, len(content.records)), content
@@ -165,6 +176,18 @@ def read(path: Path) -> JournalContent:
     return content
 
 
+def in_use(path: Path) -> bool:
+    """Whether a process is writing the journal now."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the journal ({error.strerror})") from None
+    return False
+
+
 def _frame(what: _Entry) -> bytes:
     payload = _ENCODER.encode(what)
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -190,8 +213,10 @@ def _take(content: JournalContent, payload: bytes, path: Path, at: int) -> None:
             content.header = entry.content
         case _Row():
             content.records.append((entry.number, entry.time_ps, entry.values))
+            content.end = None
         case _Note():
             content.notes.append(entry.content)
+            content.end = None
         case _End():
             content.end = entry.content
 
