@@ -12,13 +12,14 @@ import numpy as np
 from labctl.errors import ConfigError
 from labctl.sim.played import OpenGate, PlayedPulse
 from simulated_hw.world import photon
-from simulated_hw.world.ion import Density
+from simulated_hw.world.ion import State
 from simulated_hw.world.light import NodeLight, excitation_probability, flop, pump_rate, reset_rate
 from simulated_hw.world.midpoint import (
     Emitter,
     Interference,
     Response,
     Window,
+    click,
     heralded,
     interfere,
     probability,
@@ -62,7 +63,8 @@ class Tables(NamedTuple):
     overlap: complex
 
 
-class Outlook(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outlook:
     """Everything about one attempt, given the state of the laboratory."""
 
     emitters: tuple[Emitter, Emitter]
@@ -71,17 +73,13 @@ class Outlook(NamedTuple):
     packets: tuple[photon.Packet, photon.Packet]
     arrivals_ps: tuple[int, int]
     mode_overlap: float
+    shown: tuple[tuple[Response, Response, Response], tuple[Response, Response, Response]]
+    """Of each detector: click by a photon (0), click by noise (1), no click or no gate (2)."""
 
-    def weights(self, causes: tuple[int, int]) -> Interference:
-        """Weight of what the detectors did: 0 click by a photon, 1 click by noise, 2 no click or no gate."""
-        shown = [self._response(detector, cause) for detector, cause in enumerate(causes)]
-        return interfere(shown[0], shown[1], *self.emitters, self.mode_overlap)
-
-    def _response(self, detector: int, cause: int) -> Response:
-        window = self.windows[detector]
-        if window is None:
-            return Response(1.0, 1.0, 1.0, 1.0, 1 + 0j) if cause == 2 else Response(0.0, 0.0, 0.0, 0.0, 0j)
-        return responses(window)[cause]
+    def weights(self, way: tuple[int, int]) -> Interference:
+        """Weight of what the detectors did, by cause."""
+        first, second = self.shown
+        return interfere(first[way[0]], second[way[1]], *self.emitters, self.mode_overlap)
 
     def causes(self, pattern: str) -> list[tuple[int, int]]:
         """The ways in which a pattern can come about, by detector."""
@@ -91,7 +89,11 @@ class Outlook(NamedTuple):
 
     def probability(self, pattern: str) -> float:
         """Probability of a click pattern, one digit per gate."""
-        return sum(self.way_probability(way) for way in self.causes(pattern))
+        seen = [shown[2] for shown in self.shown]
+        for (detector, _), digit in zip(self.gates, pattern, strict=True):
+            if digit == "1":
+                seen[detector] = click(self.shown[detector])
+        return probability(interfere(seen[0], seen[1], *self.emitters, self.mode_overlap), *self.emitters)
 
     def way_probability(self, way: tuple[int, int]) -> float:
         """Probability of what the detectors did, cause by cause."""
@@ -102,7 +104,7 @@ class Outlook(NamedTuple):
         every = ("".join(digits) for digits in itertools.product("01", repeat=len(self.gates)))
         return sorted((pattern for pattern in every if "1" in pattern), key=lambda p: (p.count("1"), p[::-1]))
 
-    def state(self, way: tuple[int, int], phase_rad: float) -> Density:
+    def state(self, way: tuple[int, int], phase_rad: float) -> State:
         """Unnormalised joint state of the ions, given what the detectors did."""
         return heralded(self.weights(way), *self.emitters, phase_rad)
 
@@ -159,7 +161,15 @@ class AttemptModel:
                 overlap,
             )
         mean = sum(abs(overlap) ** 2 for overlap in overlaps) / len(overlaps)
-        return Outlook(emitters, (windows[0], windows[1]), gates, packets, arrivals, mean)
+        return Outlook(
+            emitters,
+            (windows[0], windows[1]),
+            gates,
+            packets,
+            arrivals,
+            mean,
+            (responses(windows[0]), responses(windows[1])),
+        )
 
     def emitter(self, node: int, reading: Reading, arm: ArmState) -> Emitter:
         """One node after its 854 nm pulse: preparation, 729 nm pulse, excitation, branching."""

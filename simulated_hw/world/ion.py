@@ -1,7 +1,10 @@
-"""Two ions as one density matrix: rotations, dephasing, decay, scattering, and projective readout.
+"""Two ions as one quantum state: rotations, dephasing, decay, scattering, and projective readout.
 
 Levels of each ion: S and D, the qubit; B, bright but outside the qubit (other Zeeman state of S1/2, or D3/2 while
-repumped); X, dark outside the qubit (other Zeeman states of D5/2). Coherence exists only within the qubit.
+repumped); X, dark outside the qubit (other Zeeman states of D5/2). Coherence exists only within the qubit, so the
+density matrix of one ion has six elements that can differ from zero, and the joint state is their 6 x 6 product table:
+state[i, j] multiplies E_i of Alice's ion and E_j of Bob's, E = |S><S|, |D><D|, |B><B|, |X><X|, |S><D|, |D><S|. Whatever
+happens to one ion is a 6 x 6 matrix on one side of the table.
 """
 
 from __future__ import annotations
@@ -12,137 +15,76 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+ELEMENTS = 6
+S, D, B, X, SD, DS = range(ELEMENTS)
 LEVELS = 4
-S, D, B, X = range(LEVELS)
-BRIGHT = np.array([1.0, 0.0, 1.0, 0.0])
-Density = NDArray[np.complex128]
-Matrix = NDArray[np.float64]
+BRIGHT, DARK = (S, B), (D, X)
+State = NDArray[np.complex128]
 
 
 class IonPair:
-    """Joint state ρ of Alice's (0) and Bob's (1) ion, shape (4, 4, 4, 4) [a, b, a', b'], trace one."""
+    """Joint state of Alice's (0) and Bob's (1) ion, shape (6, 6), trace one."""
 
     def __init__(self) -> None:
-        self.rho: Density = np.zeros((LEVELS,) * 4, complex)
-        for a in (S, B):
-            for b in (S, B):
-                self.rho[a, b, a, b] = 0.25
+        self.state: State = np.zeros((ELEMENTS, ELEMENTS), complex)
+        self.state[np.ix_(BRIGHT, BRIGHT)] = 0.25
 
-    def set(self, rho: Density) -> None:
+    def set(self, state: State) -> None:
         """Take over an unnormalised state."""
-        self.rho = rho / np.einsum("abab", rho).real
+        self.state = state / state[:LEVELS, :LEVELS].real.sum()
 
-    def rotate(self, ion: int, unitary: Density) -> None:
-        """Apply a 2x2 unitary on (S, D) of one ion."""
-        full = np.eye(LEVELS, dtype=complex)
-        full[:2, :2] = unitary
-        big = np.zeros((LEVELS,) * 4, complex)
-        levels = np.arange(LEVELS)
-        if ion == 0:
-            big[:, levels, :, levels] = full
-        else:
-            big[levels, :, levels, :] = full
-        u = big.reshape(16, 16)
-        self.rho = (u @ self.rho.reshape(16, 16) @ u.conj().T).reshape((LEVELS,) * 4)
+    def apply(self, ion: int, channel: State) -> None:
+        """Apply a channel, [to, from], to one ion."""
+        self.state = channel @ self.state if ion == 0 else self.state @ channel.T
 
-    def mix(self, ion: int, transfer: Matrix, coherence: complex) -> None:
-        """Classical transfer between the levels of one ion; its S-D coherence <S|ρ|D> is multiplied by ``coherence``.
+    def populations(self, ion: int) -> NDArray[np.float64]:
+        """Populations of S, D, B, X of one ion."""
+        return self.joint_populations().sum(axis=1 - ion)
 
-        transfer:  [to, from], columns sum to one
-        """
-        rho = self.rho if ion == 0 else self.rho.transpose(1, 0, 3, 2)
-        levels = np.arange(LEVELS)
-        diagonal = rho[levels, :, levels, :]
-        moved = np.tensordot(transfer, diagonal, axes=(1, 0))
-        new = np.zeros_like(rho)
-        new[S, :, D, :] = rho[S, :, D, :] * coherence
-        new[D, :, S, :] = rho[D, :, S, :] * complex(coherence).conjugate()
-        new[levels, :, levels, :] = moved
-        self.rho = new if ion == 0 else new.transpose(1, 0, 3, 2)
-
-    def populations(self, ion: int) -> Matrix:
-        """Level populations of one ion."""
-        return np.einsum("abab->a" if ion == 0 else "abab->b", self.rho).real
-
-    def joint_populations(self) -> Matrix:
+    def joint_populations(self) -> NDArray[np.float64]:
         """Populations [a, b], shape (4, 4)."""
-        return np.einsum("abab->ab", self.rho).real
+        return self.state[:LEVELS, :LEVELS].real
+
+    def qubits(self) -> NDArray[np.complex128]:
+        """Density matrix of the two qubits, shape (4, 4), basis SS, SD, DS, DD; its trace is less than one by the leakage."""
+        element = np.array([[S, SD], [DS, D]])
+        table = self.state[element[:, :, None, None], element[None, None]]
+        return table.transpose(0, 2, 1, 3).reshape(4, 4)
 
     def measure(self, ion: int, rng: np.random.Generator) -> bool:
         """Whether the ion is bright; projects the state."""
-        bright = float(self.populations(ion) @ BRIGHT)
-        seen = bool(rng.random() < bright)
-        keep = BRIGHT if seen else 1 - BRIGHT
-        mask = keep[:, None, None, None] if ion == 0 else keep[None, :, None, None]
-        mask2 = keep[None, None, :, None] if ion == 0 else keep[None, None, None, :]
-        self.set(self.rho * mask * mask2)
+        there = self.populations(ion)
+        seen = bool(rng.random() < there[S] + there[B])
+        keep = np.zeros(ELEMENTS)
+        keep[list(BRIGHT if seen else DARK)] = 1
+        self.set(self.state * (keep[:, None] if ion == 0 else keep))
         return seen
 
-    # what light and time do
-    def idle(self, ion: int, phase_rad: float, decay: float) -> None:
-        """Free evolution: D gains exp(-i phase); with probability ``decay`` an ion in D5/2 falls to S1/2."""
-        kept = math.sqrt(1 - decay) * cmath.exp(1j * phase_rad)
-        self.mix(ion, decay_transfer(decay), kept)
 
-    def depolarise(self, ion: int, share: float) -> None:
-        """Replace the qubit by its fully mixed state with probability ``share``."""
-        transfer = np.eye(LEVELS)
-        transfer[:2, :2] = [[1 - share / 2, share / 2], [share / 2, 1 - share / 2]]
-        self.mix(ion, transfer, 1 - share)
-
-    def shelve(self, ion: int, share: float, cycle: float) -> None:
-        """397 nm light: a share of the bright population forgets its Zeeman state; without repumper it ends in D3/2.
-
-        cycle:  how well the repumper works, 0 to 1
-        """
-        transfer = np.eye(LEVELS)
-        for level in (S, B):
-            transfer[:, level] *= 1 - share
-            transfer[S, level] += share * cycle / 2
-            transfer[B, level] += share * (1 - cycle / 2)
-        self.mix(ion, transfer, 0.0)
-
-    def pump(self, ion: int, share: float, error: float) -> None:
-        """Optical pumping: a share of the bright population goes to S, up to ``error`` of it left in B."""
-        transfer = np.eye(LEVELS)
-        for level in (S, B):
-            transfer[:, level] *= 1 - share
-            transfer[S, level] += share * (1 - error)
-            transfer[B, level] += share * error
-        self.mix(ion, transfer, 0.0)
-
-    def reset(self, ion: int, share: float) -> None:
-        """854 nm light for long: a share of D5/2 goes to the bright states."""
-        transfer = np.eye(LEVELS)
-        for level in (D, X):
-            transfer[level, level] = 1 - share
-            transfer[S, level] = transfer[B, level] = share / 2
-        self.mix(ion, transfer, 0.0)
-
-    def excite(self, ion: int, alpha: float, branching: tuple[float, float, float]) -> None:
-        """854 nm pulse, photon not looked at: α of D goes to P3/2 and on to S, D3/2 (as B) or D5/2 (as X)."""
-        to_s, to_d52, to_d32 = branching
-        transfer = np.eye(LEVELS)
-        transfer[:, D] = (alpha * to_s, 1 - alpha, alpha * to_d32, alpha * to_d52)
-        self.mix(ion, transfer, math.sqrt(1 - alpha))
+def rotation(unitary: NDArray[np.complex128]) -> State:
+    """Channel of a 2 x 2 unitary on (S, D)."""
+    (ss, sd), (ds, dd) = unitary.tolist()
+    channel = np.zeros((ELEMENTS, ELEMENTS), complex)
+    channel[B, B] = channel[X, X] = 1
+    for to, row, column in (
+        (S, (ss, sd), (ss, sd)),
+        (D, (ds, dd), (ds, dd)),
+        (SD, (ss, sd), (ds, dd)),
+        (DS, (ds, dd), (ss, sd)),
+    ):
+        for source, i, j in ((S, 0, 0), (D, 1, 1), (SD, 0, 1), (DS, 1, 0)):
+            channel[to, source] = row[i] * column[j].conjugate()
+    return channel
 
 
-def decay_transfer(decay: float) -> Matrix:
-    """Transfer matrix of spontaneous decay of D5/2: D to S, X to B."""
-    transfer = np.eye(LEVELS)
-    transfer[D, D] = transfer[X, X] = 1 - decay
-    transfer[S, D] = transfer[B, X] = decay
-    return transfer
-
-
-def rotation(
+def pulse(
     rabi_rad_per_s: float,
     duration_s: float,
     phase_rad: float,
     detuning_hz: float,
     start_turns: float,
     frequency_hz: float,
-) -> Density:
+) -> NDArray[np.complex128]:
     """Unitary on (S, D), in the frame of the line's nominal frequency, of a square pulse.
 
     On resonance exp(-iθ/2 (cos φ σx + sin φ σy)) with S the first state and θ = rabi x duration.
@@ -156,12 +98,71 @@ def rotation(
     sine = math.sin(half) / effective if effective else duration_s / 2
     cosine = math.cos(half)
     common = cmath.exp(-1j * offset * duration_s / 2)
-    drive = -1j * rabi_rad_per_s * sine
+    drive = -1j * rabi_rad_per_s * sine * common
     turned = cmath.exp(1j * phase_rad)
     ss = common * complex(cosine, offset * sine)
     dd = common * complex(cosine, -offset * sine)
-    sd = common * drive * turned.conjugate()
-    ds = common * drive * turned
+    sd = drive * turned.conjugate()
+    ds = drive * turned
     into = cmath.exp(2j * math.pi * start_turns)
     back = cmath.exp(-2j * math.pi * (start_turns + frequency_hz * duration_s))
     return np.array([[ss, sd * into], [ds * back, dd * back * into]])
+
+
+def idle(phase_rad: float, decay: float) -> State:
+    """Free evolution: D gains exp(-i phase); with probability ``decay`` an ion in D5/2 falls to S1/2."""
+    channel = np.zeros((ELEMENTS, ELEMENTS), complex)
+    channel[S, S] = channel[B, B] = 1
+    channel[D, D] = channel[X, X] = 1 - decay
+    channel[S, D] = channel[B, X] = decay
+    turned = math.sqrt(1 - decay) * cmath.exp(1j * phase_rad)
+    channel[SD, SD], channel[DS, DS] = turned, turned.conjugate()
+    return channel
+
+
+def depolarise(share: float) -> State:
+    """The qubit is replaced by its fully mixed state with probability ``share``."""
+    channel = np.eye(ELEMENTS, dtype=complex)
+    channel[S, S] = channel[D, D] = 1 - share / 2
+    channel[S, D] = channel[D, S] = share / 2
+    channel[SD, SD] = channel[DS, DS] = 1 - share
+    return channel
+
+
+def shelve(share: float, cycle: float) -> State:
+    """397 nm light: a share of the bright population forgets its Zeeman state; without repumper it ends in D3/2.
+
+    cycle:  how well the repumper works, 0 to 1
+    """
+    return _spread(BRIGHT, share, (cycle / 2, 1 - cycle / 2))
+
+
+def pump(share: float, error: float) -> State:
+    """Optical pumping: a share of the bright population goes to S, up to ``error`` of it that ends in B."""
+    return _spread(BRIGHT, share, (1 - error, error))
+
+
+def reset(share: float) -> State:
+    """854 nm light for long: a share of D5/2 goes to the bright states."""
+    return _spread(DARK, share, (0.5, 0.5))
+
+
+def _spread(levels: tuple[int, int], share: float, shares: tuple[float, float]) -> State:
+    """A share of the population of ``levels`` is spread over S and B; no qubit coherence is left."""
+    channel = np.zeros((ELEMENTS, ELEMENTS), complex)
+    for level in range(LEVELS):
+        channel[level, level] = 1
+    for level in levels:
+        channel[level, level] = 1 - share
+        channel[S, level] += share * shares[0]
+        channel[B, level] += share * shares[1]
+    return channel
+
+
+def excite(alpha: float, branching: tuple[float, float, float]) -> State:
+    """854 nm pulse, photon not looked at: α of D goes to P3/2 and on to S, D5/2 (as X) or D3/2 (as B)."""
+    to_s, to_d52, to_d32 = branching
+    channel = np.eye(ELEMENTS, dtype=complex)
+    channel[:LEVELS, D] = (alpha * to_s, 1 - alpha, alpha * to_d32, alpha * to_d52)
+    channel[SD, SD] = channel[DS, DS] = math.sqrt(1 - alpha)
+    return channel

@@ -9,20 +9,19 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labctl.clock import Clock
 from labctl.errors import ConfigError
-from labctl.sim.played import Clicks, Odds, Segment
+from labctl.sim.played import Clicks, Odds, PlayedPulse, Segment
 from simulated_hw.world import parameters as values
 from simulated_hw.world import photon
 from simulated_hw.world.atoms import Atoms
 from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook, reference_amplitude
 from simulated_hw.world.counters import ClickCounters
+from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
 from simulated_hw.world.phase import PhaseWalk, Wander
-from simulated_hw.world.reference import ArmLight, Fringe, Slot, fringe, slots
 from simulated_hw.world.segments import NODES, Reading, Readings
 
 Part = Laser | HeatedBody | list[RfChannel] | PowerSensor | list[Nanowire] | Tagger
@@ -30,6 +29,8 @@ ChoiceT = TypeVar("ChoiceT")
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
 MARKER = 2
+DRIFT_STEP_S = 1e-3
+"""Parts drift in steps of this at least."""
 
 
 class Laboratory:
@@ -48,7 +49,6 @@ class Laboratory:
         self.lock = threading.RLock()
         p = self._p
         self._nodes = (p.alice, p.bob)
-        self._flights = (photon.flight_ps(p.alice, p), photon.flight_ps(p.bob, p))
         self._benches = (Bench("alice", p, self.rng), Bench("bob", p, self.rng))
         self._nanowires = [
             Nanowire(peak_efficiency=p.detectors.efficiency, dark_rate_hz=p.detectors.dark_hz)
@@ -68,8 +68,9 @@ class Laboratory:
         self._model = AttemptModel(p)
         self._readings = Readings()
         self._clicks = self.rng("clicks")
+        self._gates = MidpointGates(p, self.rng("gates"), self._phase, self._counters, self._tagger)
         self._parts = self._name_parts()
-        self._time_s = 0.0
+        self._time_s = self._drifted_s = 0.0
 
     # what instruments use
     def part(self, name: str) -> Any:
@@ -130,7 +131,8 @@ class Laboratory:
             if reading.attempt:
                 return self._play_attempt(reading, start_ps)
             clicks = self._atoms.evolve(reading, start_ps, self._lights())
-            clicks.update(self._play_midpoint(reading, start_ps))
+            if reading.midpoint_gates:
+                clicks.update(self._gates.clicks(reading, start_ps, self._arms(), self._detectors()))
             return {gate.into: clicks[gate.into] for gate in segment.gates}
 
     def play_many(self, segment: Segment, starts_ps: Sequence[int]) -> dict[str, list[int]]:
@@ -141,12 +143,14 @@ class Laboratory:
                 played = [self.play(segment, start) for start in starts_ps]
                 return {gate.into: [one[gate.into].count for one in played] for gate in segment.gates}
             self._advance(starts_ps[-1] / 1e12)
-            starts = np.array(starts_ps, np.int64)
-            counts = self._midpoint_counts(reading, starts)
-            self._atoms.pass_time(
-                reading, len(starts_ps) - 1, (starts_ps[-1] - starts_ps[0]) / 1e12, self._lights()
+            span_s = (starts_ps[-1] - starts_ps[0] + segment.duration_ps) / 1e12
+            self._atoms.pass_time(reading, len(starts_ps), span_s, self._lights())
+            self._atoms.play_later(reading, starts_ps[-1])
+            if not reading.midpoint_gates:
+                return {}
+            counts = self._gates.counts(
+                reading, np.array(starts_ps, np.int64), self._arms(), self._detectors()
             )
-            self._atoms.evolve(reading, starts_ps[-1], self._lights())
             return {
                 gate.into: counts[:, index].tolist() for index, (_, gate) in enumerate(reading.midpoint_gates)
             }
@@ -181,7 +185,9 @@ class Laboratory:
                 if reading.attempt:
                     self._counters.add(MARKER, count)
                 elif reading.midpoint_gates:
-                    self._skip_midpoint(reading, count, start_ps, duration_ps)
+                    self._gates.pass_time(
+                        reading, count, start_ps, duration_ps, self._arms(), self._detectors()
+                    )
                 self._atoms.pass_time(reading, count, duration_ps / 1e12 / len(segments), lights)
             self._advance((start_ps + duration_ps) / 1e12)
 
@@ -203,15 +209,20 @@ class Laboratory:
         step = now_s - self._time_s
         if step <= 0:
             return
-        for bench, coupling in zip(self._benches, self._couplings, strict=True):
-            bench.advance(now_s)
-            coupling.advance(step)
         self._time_s = now_s
+        if now_s - self._drifted_s >= DRIFT_STEP_S:
+            for bench, coupling in zip(self._benches, self._couplings, strict=True):
+                bench.advance(now_s)
+                coupling.step(now_s - self._drifted_s)
+            self._drifted_s = now_s
         first, second = self._detectors()
         self._counters.advance(round(now_s * 1e12), (first.noise_hz, second.noise_hz))
 
     def _lights(self) -> tuple[NodeLight, NodeLight]:
         return self._benches[0].light(), self._benches[1].light()
+
+    def _arms(self) -> tuple[ArmState, ArmState]:
+        return self._arm(0), self._arm(1)
 
     def _arm(self, node: int) -> ArmState:
         bench, values_of = self._benches[node], self._nodes[node]
@@ -223,8 +234,8 @@ class Laboratory:
             bench.etalon.temperature_k,
             bench.pump_w(),
             coupling * max(0.0, 1 + self._couplings[node].x),
-            self._atoms.prepared_quanta(node, light),
-            self._atoms.block_s[node]["reset_854"],
+            self._atoms.motion[node].prepared_quanta(light),
+            self._atoms.motion[node].block_s["reset_854"],
         )
 
     def _detectors(self) -> tuple[Detector, Detector]:
@@ -240,7 +251,7 @@ class Laboratory:
         return seen[0], seen[1]
 
     def _outlook(self, reading: Reading) -> Outlook:
-        return self._model.outlook(reading, (self._arm(0), self._arm(1)), self._detectors())
+        return self._model.outlook(reading, self._arms(), self._detectors())
 
     def _aligned_output_w(self, node: int) -> float:
         """Power behind a converter's filters with the reference beam in alignment mode, W."""
@@ -306,112 +317,24 @@ class Laboratory:
                 self._counters.add(detector, 1)
                 self._tagger.record(start_ps + gate.start_ps + time, detector)
         self._mark(reading, start_ps)
-        self._atoms.ions.set(outlook.state(way, self._phase.at(start_ps + seen_ps[0])))
-        self._follow(reading, start_ps)
+        ready = [
+            pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
+            for pulses in self._excitations(reading)
+        ]
+        lights = self._lights()
+        self._atoms.herald(
+            outlook.state(way, self._phase.at(start_ps + seen_ps[0])),
+            (start_ps + ready[0], start_ps + ready[1]),
+            lights,
+        )
+        self._atoms.evolve(reading, start_ps, lights, (ready[0], ready[1]))
         return clicks
 
-    def _follow(self, reading: Reading, start_ps: int) -> None:
-        """Let the ions go on from their 854 nm pulses through the rest of the attempt."""
-        after: list[int] = []
-        for node in (0, 1):
-            pulses = reading.beams[node].get("excite_854")
-            ready = pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
-            self._atoms.settle(node, start_ps + ready, self._benches[node].light())
-            after.append(ready)
-        self._atoms.jolt()
-        self._atoms.evolve(reading, start_ps, self._lights(), (after[0], after[1]))
+    def _excitations(self, reading: Reading) -> list[list[PlayedPulse]]:
+        return [beams.get("excite_854", []) for beams in reading.beams]
 
     def _mark(self, reading: Reading, start_ps: int) -> None:
         """Start marker on the tagger: the first 854 nm pulse of the attempt."""
-        begins = [beams["excite_854"][0].start_ps for beams in reading.beams if "excite_854" in beams]
+        begins = [pulses[0].start_ps for pulses in self._excitations(reading) if pulses]
         self._counters.add(MARKER, 1)
         self._tagger.record(start_ps + min(begins), MARKER)
-
-    # reference light
-    def _fringe(self, reading: Reading) -> tuple[list[Slot], Fringe]:
-        p = self._p
-        parts = slots(reading, self._flights)
-        detectors = self._detectors()
-        arms: list[ArmLight] = []
-        for node in (0, 1):
-            arm = self._arm(node)
-            amplitude = reference_amplitude(arm, p)
-            rate = (
-                self._nodes[node].reference_photons_hz
-                * arm.light.reference.power
-                * photon.converter_efficiency(arm.pump_w, arm.oven_k, p)
-                * p.filters.other_transmission
-                * abs(amplitude) ** 2
-                * photon.fibre_transmission(self._nodes[node], p)
-            )
-            turn = math.atan2(amplitude.imag, amplitude.real)
-            beat = arm.light.reference.detuning_hz - arm.light.pump.detuning_hz
-            arms.append(ArmLight(rate, turn, beat))
-        return parts, fringe(
-            parts,
-            (arms[0], arms[1]),
-            (detectors[0].efficiency, detectors[1].efficiency),
-            (detectors[0].noise_hz, detectors[1].noise_hz),
-            p.midpoint.reference_overlap,
-        )
-
-    def _draw_slots(self, parts: list[Slot], pattern: Fringe, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Clicks of each slot at each start, shape (starts, slots)."""
-        middles, place = np.unique(
-            [part.start_ps + part.duration_ps // 2 for part in parts], return_inverse=True
-        )
-        times = (starts[:, None] + middles[None, :].astype(np.int64)).ravel()
-        phases = self._phase.at_many(times).reshape(len(starts), len(middles))[:, place]
-        return self._clicks.poisson(pattern.means(phases))
-
-    def _tag(
-        self, parts: list[Slot], drawn: NDArray[np.int64], starts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Times of the drawn clicks, recorded; (slot, time after the segment's start) of each."""
-        flat = drawn.ravel()
-        which = np.repeat(np.arange(flat.size), flat)
-        slot = which % len(parts)
-        begin = np.array([part.start_ps for part in parts], np.int64)
-        span = np.array([part.duration_ps for part in parts], np.int64)
-        detector = np.array([part.detector for part in parts], np.int64)
-        times = begin[slot] + (self._clicks.random(which.size) * span[slot]).astype(np.int64)
-        self._tagger.record_many(starts[which // len(parts)] + times, detector[slot])
-        for channel in (0, 1):
-            self._counters.add(channel, int(drawn[:, detector == channel].sum()))
-        return slot, times
-
-    def _midpoint_counts(self, reading: Reading, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Clicks of each midpoint gate at each start, shape (starts, gates)."""
-        counts = np.zeros((len(starts), len(reading.midpoint_gates)), np.int64)
-        if reading.midpoint_gates:
-            parts, pattern = self._fringe(reading)
-            drawn = self._draw_slots(parts, pattern, starts)
-            self._tag(parts, drawn, starts)
-            for column, part in enumerate(parts):
-                counts[:, part.gate] += drawn[:, column]
-        return counts
-
-    def _play_midpoint(self, reading: Reading, start_ps: int) -> dict[str, Clicks]:
-        """Clicks of each midpoint gate, with the time of the first."""
-        if not reading.midpoint_gates:
-            return {}
-        parts, pattern = self._fringe(reading)
-        starts = np.array([start_ps], np.int64)
-        drawn = self._draw_slots(parts, pattern, starts)
-        slot, times = self._tag(parts, drawn, starts)
-        gate_of = np.array([part.gate for part in parts])[slot]
-        clicks: dict[str, Clicks] = {}
-        for index, (_, gate) in enumerate(reading.midpoint_gates):
-            inside = times[gate_of == index]
-            clicks[gate.into] = (
-                Clicks(len(inside), int(inside.min()) - gate.start_ps) if len(inside) else Clicks(0)
-            )
-        return clicks
-
-    def _skip_midpoint(self, reading: Reading, count: int, start_ps: int, duration_ps: int) -> None:
-        """Clicks of many reference slots that nobody looks at one by one."""
-        parts, pattern = self._fringe(reading)
-        for part, steady, swing, bias in zip(parts, pattern.steady, pattern.swing, pattern.bias, strict=True):
-            cosine = self._phase.mean_cosine(start_ps, duration_ps, float(bias))
-            mean = max(0.0, float(steady + swing * cosine)) * count
-            self._counters.add(part.detector, int(self._clicks.poisson(mean)))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulated_hw.world.ion import LEVELS, D, Density, S
+from simulated_hw.world.ion import DS, ELEMENTS, LEVELS, SD, D, S, State
 
 
 class Emitter(NamedTuple):
@@ -56,14 +56,29 @@ class Response(NamedTuple):
     cross: complex
 
 
-def responses(window: Window) -> tuple[Response, Response, Response]:
-    """A detector's (click by a photon, click by noise alone, no click)."""
+def responses(window: Window | None) -> tuple[Response, Response, Response]:
+    """A detector's (click by a photon, click by noise alone, no click); without a gate it never clicks."""
+    if window is None:
+        nothing = Response(0.0, 0.0, 0.0, 0.0, 0j)
+        return nothing, nothing, Response(1.0, 1.0, 1.0, 1.0, 1 + 0j)
     a, b = window.seen
     p = window.noise
     lost = (1 - a) * (1 - b)
     found = Response(0.0, a, b, 1 - lost, math.sqrt(a * b) * window.overlap)
     missed = Response(1.0, 1 - a, 1 - b, lost, math.sqrt(lost) * window.overlap)
     return found, _times(missed, p), _times(missed, 1 - p)
+
+
+def click(window_responses: tuple[Response, Response, Response]) -> Response:
+    """A click, whatever caused it."""
+    found, missed, _ = window_responses
+    return Response(
+        found.none + missed.none,
+        found.a + missed.a,
+        found.b + missed.b,
+        found.both + missed.both,
+        found.cross + missed.cross,
+    )
 
 
 def _times(response: Response, factor: float) -> Response:
@@ -113,24 +128,22 @@ def probability(weights: Interference, a: Emitter, b: Emitter) -> float:
     )
 
 
-def heralded(weights: Interference, a: Emitter, b: Emitter, phase_rad: float) -> Density:
-    """Unnormalised joint state of the ions, shape (4, 4, 4, 4) [a, b, a', b'] over the levels S, D, B, X.
+def heralded(weights: Interference, a: Emitter, b: Emitter, phase_rad: float) -> State:
+    """Unnormalised joint state of the ions, see ion.IonPair.
 
     phase_rad:  optical phase of Alice's arm minus Bob's at the click
     """
     quiet_a, quiet_b = np.array(a.others), np.array(b.others)
     quiet_a[D] += a.dark
     quiet_b[D] += b.dark
-    populations = np.outer(quiet_a, quiet_b) * weights.none
-    populations[S, :] += a.bright * weights.a * quiet_b
-    populations[:, S] += b.bright * weights.b * quiet_a
-    populations[S, S] += a.bright * b.bright * weights.both
-    rho = np.zeros((LEVELS, LEVELS, LEVELS, LEVELS), complex)
-    levels = np.arange(LEVELS)
-    rho[levels[:, None], levels, levels[:, None], levels] = populations
+    state = np.zeros((ELEMENTS, ELEMENTS), complex)
+    state[:LEVELS, :LEVELS] = np.outer(quiet_a, quiet_b) * weights.none
+    state[S, :LEVELS] += a.bright * weights.a * quiet_b
+    state[:LEVELS, S] += b.bright * weights.b * quiet_a
+    state[S, S] += a.bright * b.bright * weights.both
     phase = phase_rad + a.phase_rad - b.phase_rad
     amplitude = math.sqrt(a.bright * a.dark * b.bright * b.dark)
     coherence = amplitude * weights.cross * complex(math.cos(phase), math.sin(phase))
-    rho[S, D, D, S] = coherence
-    rho[D, S, S, D] = coherence.conjugate()
-    return rho
+    state[SD, DS] = coherence
+    state[DS, SD] = coherence.conjugate()
+    return state

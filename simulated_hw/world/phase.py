@@ -8,7 +8,11 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
+from simulated_hw.world.parameters import Qubit
+
 PS_PER_S = 1e12
+SLOW_STEP_PS = 10_000_000_000
+"""The slow drift of a line is followed in steps of 10 ms at least."""
 KEPT = 4096
 """Points of the walk kept for questions about the past."""
 
@@ -74,6 +78,30 @@ class PhaseWalk:
             del self._times[: KEPT // 2], self._walk[: KEPT // 2]
 
 
+class LineNoise:
+    """Frequency of a node's qubit line: fast Ornstein-Uhlenbeck noise on a slow drift."""
+
+    def __init__(self, rng: np.random.Generator, qubit: Qubit) -> None:
+        self._fast = Wander(rng, qubit.line_noise_hz, qubit.line_noise_time_s)
+        self._slow = Wander(rng, qubit.line_drift_hz, qubit.line_drift_time_s, 0.0)
+        self._time_ps = self._slow_ps = 0
+
+    def offset_hz(self) -> float:
+        """Offset from nominal when it was last asked for, Hz."""
+        return self._fast.x + self._slow.x
+
+    def cycles(self, start_ps: int, span_ps: int) -> float:
+        """∫ offset dt over a stretch of time, in cycles; stretches come in order of time."""
+        if start_ps - self._slow_ps > SLOW_STEP_PS:
+            self._slow.step((start_ps - self._slow_ps) / PS_PER_S)
+            self._slow_ps = start_ps
+        if start_ps > self._time_ps:
+            self._fast.step((start_ps - self._time_ps) / PS_PER_S)
+        self._time_ps = start_ps + span_ps
+        span_s = span_ps / PS_PER_S
+        return self._fast.advance(span_s) + self._slow.x * span_s
+
+
 class Wander:
     """Ornstein-Uhlenbeck noise x(t) with rms ``sigma`` and correlation time ``time_s``, and its integral."""
 
@@ -85,11 +113,17 @@ class Wander:
         self.time_s = time_s
         self.x = float(rng.standard_normal()) * sigma if start is None else start
 
+    def step(self, span_s: float) -> None:
+        """Go on by ``span_s``."""
+        u = span_s / self.time_s
+        spread = self.sigma * math.sqrt(-math.expm1(-2 * u))
+        self.x = self.x * math.exp(-u) + spread * float(self._rng.standard_normal())
+
     def advance(self, span_s: float) -> float:
         """Go on by ``span_s`` and return ∫ x dt over it; exact for any span."""
-        first, second = self._rng.standard_normal(2)
         if span_s <= 0:
             return 0.0
+        first, second = self._rng.standard_normal(2).tolist()
         u = span_s / self.time_s
         left = math.exp(-u)
         lost = -math.expm1(-u)
@@ -102,4 +136,4 @@ class Wander:
             along = shared / spread_x
             integral += along * first + math.sqrt(max(0.0, variance - along**2)) * second
         self.x = left * self.x + spread_x * first
-        return float(integral)
+        return integral

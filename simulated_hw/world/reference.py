@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,10 @@ class Slot(NamedTuple):
     """Alice's tone offset minus Bob's."""
 
 
+OFF = PlayedPulse("", 0, 0, 0.0, 0.0, 0.0)
+"""No light."""
+
+
 class ArmLight(NamedTuple):
     """Reference light of one arm at the beam splitter at amplitude 1."""
 
@@ -36,8 +41,25 @@ class ArmLight(NamedTuple):
     detuning_hz: float
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The slots of a segment, cut where the light that arrives in its gates changes.
+
+    gate, detector, start_ps, span_ps:  of each slot, arrays of shape (slots,)
+    middles_ps, place:  distinct middles, and which of them each slot has
+    """
+
+    slots: tuple[Slot, ...]
+    gate: NDArray[np.int64]
+    detector: NDArray[np.int64]
+    start_ps: NDArray[np.int64]
+    span_ps: NDArray[np.int64]
+    middles_ps: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
 class Fringe(NamedTuple):
-    """Clicks of each slot: background + steady + swing cos(φ + bias), expected per play; arrays of shape (slots,)."""
+    """Expected clicks of each slot per play: steady + swing cos(φ + bias); arrays of shape (slots,)."""
 
     steady: NDArray[np.float64]
     swing: NDArray[np.float64]
@@ -48,29 +70,44 @@ class Fringe(NamedTuple):
         return np.maximum(self.steady + self.swing * np.cos(phases + self.bias), 0.0)
 
 
-def slots(reading: Reading, flights_ps: tuple[int, int]) -> list[Slot]:
-    """Cut the detectors' gates where the light that arrives in them changes."""
+def plan(reading: Reading, flights_ps: tuple[int, int]) -> Plan:
+    """Cut the detectors' gates of a segment; light arrives a time of flight after its pulse."""
+    found = _slots(reading, flights_ps)
+    starts = np.array([slot.start_ps for slot in found], np.int64)
+    spans = np.array([slot.duration_ps for slot in found], np.int64)
+    middles, place = np.unique(starts + spans // 2, return_inverse=True)
+    return Plan(
+        tuple(found),
+        np.array([slot.gate for slot in found], np.int64),
+        np.array([slot.detector for slot in found], np.int64),
+        starts,
+        spans,
+        middles,
+        place.astype(np.int64),
+    )
+
+
+def _slots(reading: Reading, flights_ps: tuple[int, int]) -> list[Slot]:
     light = [
         [_late(pulse, flights_ps[node]) for pulse in reading.beams[node].get("reference_393", ())]
         for node in (0, 1)
     ]
-    edges = {edge for pulses in light for pulse in pulses for edge in (pulse[0], pulse[1])}
+    edges = {edge for pulses in light for pulse in pulses for edge in pulse[:2]}
     found: list[Slot] = []
     for index, (detector, gate) in enumerate(reading.midpoint_gates):
         end = gate.start_ps + gate.duration_ps
         cuts = sorted({gate.start_ps, end, *(edge for edge in edges if gate.start_ps < edge < end)})
         for start, stop in itertools.pairwise(cuts):
-            on = [next((p[2] for p in pulses if p[0] <= start and p[1] >= stop), None) for pulses in light]
-            a, b = on
+            a, b = (next((p[2] for p in pulses if p[0] <= start and p[1] >= stop), OFF) for pulses in light)
             found.append(
                 Slot(
                     index,
                     detector,
                     start,
                     stop - start,
-                    (0.0 if a is None else a.amplitude, 0.0 if b is None else b.amplitude),
-                    (0.0 if a is None else a.phase_turns) - (0.0 if b is None else b.phase_turns),
-                    (0.0 if a is None else a.frequency_hz) - (0.0 if b is None else b.frequency_hz),
+                    (a.amplitude, b.amplitude),
+                    a.phase_turns - b.phase_turns,
+                    a.frequency_hz - b.frequency_hz,
                 )
             )
     return found
@@ -82,7 +119,7 @@ def _late(pulse: PlayedPulse, flight_ps: int) -> tuple[int, int, PlayedPulse]:
 
 
 def fringe(
-    parts: list[Slot],
+    parts: tuple[Slot, ...],
     arms: tuple[ArmLight, ArmLight],
     efficiencies: tuple[float, float],
     background_hz: tuple[float, float],
@@ -103,7 +140,8 @@ def fringe(
         span_s = part.duration_ps / 1e12
         seen = efficiencies[part.detector] * span_s
         beat = part.beat_hz + arms[0].detuning_hz - arms[1].detuning_hz
-        wash = float(np.sinc(beat * span_s))
+        half = math.pi * beat * span_s
+        wash = math.sin(half) / half if half else 1.0
         steady.append((a + b) / 2 * seen + background_hz[part.detector] * span_s)
         swing.append((1 - 2 * part.detector) * math.sqrt(a * b) * seen * overlap * wash)
         middle_s = (part.start_ps + part.duration_ps / 2) / 1e12
