@@ -134,6 +134,7 @@ class AttemptModel:
         self._p = parameters
         self._nodes: tuple[Node, Node] = (parameters.alice, parameters.bob)
         self._overlaps: dict[tuple[float | int, ...], Tables] = {}
+        self._prepared: dict[tuple[int, int, NodeLight, float, float], tuple[Reading, Emitter]] = {}
 
     def outlook(
         self, reading: Reading, arms: tuple[ArmState, ArmState], detectors: tuple[Detector, Detector]
@@ -172,7 +173,17 @@ class AttemptModel:
         )
 
     def emitter(self, node: int, reading: Reading, arm: ArmState) -> Emitter:
-        """One node after its 854 nm pulse: preparation, 729 nm pulse, excitation, branching."""
+        """One node after its 854 nm pulse; remembered while its light and motion stay the same."""
+        key = (id(reading), node, arm.light, arm.quanta, arm.reset_s)
+        known = self._prepared.get(key)
+        if known is None or known[0] is not reading:
+            if len(self._prepared) >= REMEMBERED:
+                self._prepared.clear()
+            known = self._prepared[key] = (reading, self._prepare(node, reading, arm))
+        return known[1]._replace(transmission=self.transmission(node, arm))
+
+    def _prepare(self, node: int, reading: Reading, arm: ArmState) -> Emitter:
+        """Preparation, 729 nm pulse, excitation, branching; without the photon's way."""
         p, light = self._p, arm.light
         beams = reading.beams[node]
         pulse = _first(beams.get("excite_854"))
@@ -202,7 +213,7 @@ class AttemptModel:
                 1 - stuck - in_s + to_photon * (1 - p.atom.p32_to_s12 - p.atom.p32_to_d52),
                 to_photon * p.atom.p32_to_d52,
             ),
-            self.transmission(node, arm),
+            0.0,
             0.0 if pulse is None else 2 * math.pi * pulse.phase_turns,
         )
 

@@ -16,6 +16,8 @@ class Motion:
     def __init__(self, parameters: Parameters) -> None:
         self._p = parameters
         self.quanta = parameters.preparation.doppler_quanta
+        self._light: NodeLight | None = None
+        self._targets: dict[str, float | None] = {}
         self.block_s = {"reset_854": 25e-6, "cool_397": 150e-6, "eit_397": 120e-6}
 
     def cool(self, beam: str, span_s: float, light: NodeLight) -> None:
@@ -46,11 +48,16 @@ class Motion:
         return rabi_spread(self.quanta, self._p)
 
     def _cooled(self, quanta: float, beam: str, span_s: float, light: NodeLight) -> float:
-        p = self._p
-        target = (optics.doppler_quanta if beam == "cool_397" else optics.eit_quanta)(light, p)
+        if light != self._light:
+            self._light = light
+            self._targets = {
+                "cool_397": optics.doppler_quanta(light, self._p),
+                "eit_397": optics.eit_quanta(light, self._p),
+            }
+        target = self._targets[beam]
         if target is None:
             return quanta
-        return target + (quanta - target) * math.exp(-span_s / p.preparation.cool_time_s)
+        return target + (quanta - target) * math.exp(-span_s / self._p.preparation.cool_time_s)
 
 
 def rabi_spread(quanta: float, p: Parameters) -> float:

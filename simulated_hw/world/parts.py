@@ -6,6 +6,7 @@ are the world's clock in seconds; a part is brought up to date by ``advance(now)
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,11 +179,18 @@ class RfChannel:
         """Diffracted power relative to the nominal point, 0 to 1: sin² of the acoustic amplitude times the AOM's band."""
         if not (self.signal_on and self.amplifier_on):
             return 0.0
-        amplitude = 10 ** ((self.power_dbm - self.nominal_dbm) / 20)
-        band = math.exp(
-            -4 * math.log(2) * ((self.frequency_hz - self.nominal_frequency_hz) / self.bandwidth_hz) ** 2
+        return _diffracted(
+            self.power_dbm - self.nominal_dbm,
+            (self.frequency_hz - self.nominal_frequency_hz) / self.bandwidth_hz,
         )
-        return math.sin(math.pi / 2 * min(amplitude, 2.0)) ** 2 * band
+
+
+@functools.lru_cache(maxsize=256)
+def _diffracted(level_db: float, detuning: float) -> float:
+    """Diffracted power for an RF power relative to full diffraction and a frequency in bandwidths from the centre."""
+    amplitude = 10 ** (level_db / 20)
+    band = math.exp(-4 * math.log(2) * detuning**2)
+    return math.sin(math.pi / 2 * min(amplitude, 2.0)) ** 2 * band
 
 
 @dataclass

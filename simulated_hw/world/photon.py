@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import functools
 import math
 from typing import NamedTuple
 
@@ -99,8 +100,13 @@ def packet(offset_hz: float, shift_hz: float, p: Parameters) -> Packet:
 
     shift_hz:  frequency of the photon relative to its nominal one, Hz
     """
-    emission = 1 / p.atom.photon_decay_s
-    cavity = 2 * math.pi * p.filters.etalon_fwhm_hz
+    return _packet(offset_hz, shift_hz, p.atom.photon_decay_s, p.filters.etalon_fwhm_hz)
+
+
+@functools.lru_cache(maxsize=64)
+def _packet(offset_hz: float, shift_hz: float, decay_s: float, fwhm_hz: float) -> Packet:
+    emission = 1 / decay_s
+    cavity = 2 * math.pi * fwhm_hz
     turn = 2j * math.pi * shift_hz
     l0 = emission / 2 + turn
     l1 = cavity / 2 + 2j * math.pi * offset_hz + turn
