@@ -102,23 +102,17 @@ def _stay_up(supervisor: Supervisor, ready_s: float) -> bool:
 
 
 def _wait_ready(supervisor: Supervisor, ready_s: float) -> None:
-    """Print each device's state as it changes; a lab with devices missing stays up, so that they can be looked after."""
-    seen: dict[str, tuple[str, str]] = {}
-
-    def show(rows: list[DeviceRow]) -> None:
-        for row in rows:
-            now = (row.state, row.reason)
-            if seen.get(row.device) != now:
-                seen[row.device] = now
-                click.echo(f"  {row.device:<24} {show_text.state(row.state)} {row.reason}".rstrip())
-
+    """Print the devices as they become ready; a lab with devices missing stays up, so that they can be looked after."""
+    lines = show_text.StateLines(click.echo)
     try:
-        supervisor.wait_ready(ready_s, show)
+        supervisor.wait_ready(ready_s, lines)
     except LabError as error:
         click.echo(f"labctl: {error}", err=True)
         click.echo("the lab stays up and goes on trying; see `labctl ls`, end it with Ctrl-C", err=True)
     else:
-        click.echo(f"up, {len(seen)} devices ready; hub {supervisor.hub}. Ctrl-C makes them safe and ends")
+        click.echo(
+            f"up, {len(lines.ready)} devices ready; hub {supervisor.hub}. Ctrl-C makes them safe and ends"
+        )
 
 
 @click.command("down")
@@ -204,7 +198,10 @@ def _list_device(client: Client, device: str, as_json: bool) -> None:
     actions: dict[str, dict[str, Any]] = described.get("actions", {})
     if actions:
         cells = [
-            (f"{name}{one.get('arguments', '')}", (one.get("doc") or "").partition("\n")[0])
+            (
+                name + show_text.plain_signature(one.get("arguments", "")),
+                (one.get("doc") or "").partition("\n")[0],
+            )
             for name, one in actions.items()
         ]
         click.echo("\n" + show_text.table(("action", ""), cells))
@@ -318,6 +315,8 @@ def watch_command(patterns: tuple[str, ...], count: int | None, seconds: float |
       labctl watch 'alice.*'
       labctl watch alice.oven.temperature --count 10
     """
+    from msgspec.structs import asdict
+
     from labctl.bus.events import Subscriber
     from labctl.clock import SystemClock
 
@@ -331,7 +330,7 @@ def watch_command(patterns: tuple[str, ...], count: int | None, seconds: float |
             if event is None or not _wanted(event.topic.partition(".")[2], patterns):
                 continue
             shown += 1
-            click.echo(show_text.json_line(event) if as_json else _event_line(client, event, units))
+            click.echo(show_text.json_line(asdict(event)) if as_json else _event_line(client, event, units))
         for topic, lost in sorted(subscriber.lost.items()):
             click.echo(f"labctl: {lost} events of {topic} were missed", err=True)
 
@@ -348,7 +347,8 @@ def _event_line(client: Client, event: Event, units: dict[str, dict[str, Any]]) 
     from labctl.clock import utc_text
 
     kind, _, name = event.topic.partition(".")
-    content = cast("dict[str, Any]", event.payload) if isinstance(event.payload, dict) else {}
+    payload: Any = event.payload
+    content = cast("dict[str, Any]", payload) if isinstance(payload, dict) else {}
     when = utc_text(event.time_wall)[11:23]
     if kind == "signal":
         if name not in units:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from labctl.errors import LimitError
 from labctl.units import ZERO_CELSIUS_K, parse_quantity
+
+if TYPE_CHECKING:
+    from labctl.bus.wire import DeviceRow
 
 _YES = ("true", "on", "yes", "1")
 _NO = ("false", "off", "no", "0")
@@ -49,6 +52,32 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
 def state(name: str) -> str:
     """A device's state, coloured on a terminal."""
     return click.style(name, fg=_COLORS.get(name))
+
+
+class StateLines:
+    """Says what becomes of devices while a lab comes up: those that got ready together on one line, trouble with its reason."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.ready: set[str] = set()
+        self._say = say
+        self._seen: dict[str, tuple[str, str]] = {}
+
+    def __call__(self, rows: Sequence[DeviceRow]) -> None:
+        """Look at the devices again."""
+        fresh: list[str] = []
+        for row in rows:
+            now = (row.state, row.reason)
+            before, self._seen[row.device] = self._seen.get(row.device), now
+            if now == before:
+                continue
+            if row.state == "ready":
+                self.ready.add(row.device)
+                fresh.append(row.device)
+            elif row.state in ("lost", "fault", "safe") or (before or now)[0] == "ready":
+                self.ready.discard(row.device)
+                self._say(f"  {state(row.state)}  {row.device}  {row.reason}".rstrip())
+        if fresh:
+            self._say(f"  {state('ready')} {len(self.ready)}/{len(self._seen)}  {' '.join(fresh)}")
 
 
 def seconds(value: float) -> str:
@@ -138,22 +167,20 @@ def _truth(text: str) -> bool:
 
 
 def _quantity(text: str, described: Mapping[str, Any]) -> float:
-    unit = str(described.get("unit", ""))
-    if in_celsius(described) and _is_number(text):
-        return float(text) + ZERO_CELSIUS_K
-    return parse_quantity(text, unit)
+    bare = text.strip()[-1:].isdigit() or text.strip()[-1:] == "."
+    if bare and in_celsius(described):
+        text = f"{text} degC"
+    return parse_quantity(text, str(described.get("unit", "")))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def plain_signature(signature: str) -> str:
+    """A signature without the quotes that postponed annotations leave: ``(to: float) -> str``."""
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature)
 
 
 def parse_arguments(name: str, texts: Sequence[str], signature: str) -> list[Any]:
     """Arguments of an action typed by a person; ``signature`` is the action's, ``(times: int, slow: bool = False)``."""
+    signature = plain_signature(signature)
     kinds = re.findall(r"\w+: (\w+(?:\[\w+\])?)", signature.partition("->")[0])
     values: list[Any] = []
     for index, text in enumerate(texts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 
 from labctl.cli import places, show_text
 from labctl.cli.run_commands import comparison_table, json_option
+from labctl.errors import LabError
 
 
 @click.command("demo")
@@ -52,17 +54,29 @@ def demo_command(
             stop.set()
 
         with places.on_signals(end, signal.SIGINT, signal.SIGTERM):
-            result = demo(
-                file, seed=seed, virtual=virtual, runs=folder, echo=echo, observer=progress, stop=stop
-            )
+            try:
+                result = demo(
+                    file,
+                    seed=seed,
+                    virtual=virtual,
+                    runs=folder,
+                    echo=echo,
+                    observer=progress,
+                    on_devices=show_text.StateLines(echo),
+                    stop=stop,
+                )
+            except LabError as error:
+                if not stop.is_set():
+                    raise
+                click.echo(f"labctl: {error}", err=True)
+                click.get_current_context().exit(130)
+    comparison = [asdict(row) for row in result.comparison]
     if as_json:
-        show_text.print_json({"comparison": result.comparison, "folder": str(result.folder)})
+        show_text.print_json({"comparison": comparison, "folder": str(result.folder)})
     else:
-        if result.comparison:
-            click.echo("\n" + comparison_table(result.comparison))
+        if comparison:
+            click.echo("\n" + comparison_table(comparison))
         click.echo(f"\n{result.folder}\n  report.html has the plots, data.nc the records")
-    if stop.is_set():
-        click.get_current_context().exit(130)
 
 
 @click.command("sim")
