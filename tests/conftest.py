@@ -1,0 +1,63 @@
+"""For all tests: no windows, hypothesis without a clock, and nothing left running behind a test."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ["MPLBACKEND"] = "Agg"
+
+settings.register_profile(
+    "here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+GRACE_S = 3.0
+"""How long a thread or process may take to end after the test that started it."""
+
+
+def _threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
+def _children() -> dict[int, str]:
+    """Process id -> command of the living children of this process (of multiprocessing alone where there is no /proc)."""
+    found = {child.pid: child.name for child in multiprocessing.active_children() if child.pid}
+    for listing in Path("/proc/self/task").glob("*/children"):
+        try:
+            pids = [int(pid) for pid in listing.read_text().split()]
+        except FileNotFoundError:  # the thread ended while we looked
+            continue
+        for pid in pids:
+            found |= _command(pid)
+    return {pid: command for pid, command in found.items() if "resource_tracker" not in command}
+
+
+def _command(pid: int) -> dict[int, str]:
+    """The process and its command line; nothing if it has ended, reaped or not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {} if state == "Z" else {pid: command.replace(b"\0", b" ").decode(errors="replace")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Fail a test that leaves a thread or a child process behind."""
+    threads, children = _threads(), _children().keys()
+    yield
+    wait = threading.Event()
+    for _ in range(int(GRACE_S / 0.05)):
+        late = [thread.name for thread in _threads() - threads]
+        late += [f"process {pid}: {command}" for pid, command in _children().items() if pid not in children]
+        if not late:
+            return
+        wait.wait(0.05)
+    pytest.fail(f"still running {GRACE_S:g} s after the test: {', '.join(late)}")
