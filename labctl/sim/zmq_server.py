@@ -71,7 +71,9 @@ class ZmqServer:
         return number
 
     def start(self) -> ZmqServer:
-        """Begin serving in a thread."""
+        """Begin serving in a thread (none if there is no port: polling nothing would not wait)."""
+        if not self._ports:
+            return self
         self._thread = threading.Thread(target=self._loop, name="simulated-zmq", daemon=True)
         self._thread.start()
         return self
