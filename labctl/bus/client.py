@@ -180,14 +180,13 @@ class Client:
         raise AssertionError("unreachable")
 
     def _await(self, channel: Channel, number: int, wait_s: float, row: DeviceRow) -> Reply | None:
-        if wait_s <= ASK_AGAIN_S:
-            return channel.receive(number, wait_s)
-        deadline = self._clock.now() + wait_s
-        while True:
+        reply = channel.receive(number, min(wait_s, ASK_AGAIN_S))
+        left_s = wait_s - ASK_AGAIN_S
+        deadline = self._clock.now() + left_s if reply is None else 0.0
+        while reply is None and left_s > 0 and not self._gone(row):
+            reply = channel.receive(number, min(left_s, ASK_AGAIN_S))
             left_s = deadline - self._clock.now()
-            reply = channel.receive(number, min(left_s, ASK_AGAIN_S)) if left_s > 0 else None
-            if reply is not None or left_s <= ASK_AGAIN_S or self._gone(row):
-                return reply
+        return reply
 
     def _gone(self, row: DeviceRow) -> bool:
         try:
@@ -252,7 +251,10 @@ class Client:
             return channel
 
     def _give_back(self, channel: Channel) -> None:
-        self._idle.setdefault(channel.address, deque()).append(channel)
+        try:
+            self._idle[channel.address].append(channel)
+        except KeyError:
+            self._idle.setdefault(channel.address, deque()).append(channel)
 
     def _forget(self, address: str) -> None:
         for channel in self._idle.pop(address, ()):

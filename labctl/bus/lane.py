@@ -16,6 +16,7 @@ LATER = object()
 
 LONGEST_WAIT_S = 0.2
 """How long a lane sleeps at most before it looks whether it has to stop, s."""
+_LONGEST_MS = int(LONGEST_WAIT_S * 1000)
 
 
 class Lane(ABC):
@@ -82,7 +83,14 @@ class Lane(ABC):
             self._socket.close()
 
     def _wait_at_most(self, seconds: float) -> None:
-        milliseconds = 0 if seconds <= 0 else min(int(seconds * 1000) + 1, int(LONGEST_WAIT_S * 1000))
+        if seconds >= LONGEST_WAIT_S:
+            milliseconds = _LONGEST_MS
+        elif seconds > 0:
+            milliseconds = int(seconds * 1000) + 1
+            if milliseconds > 10:  # in steps, so that a busy lane seldom sets the option
+                milliseconds -= milliseconds % 10
+        else:
+            milliseconds = 0
         if milliseconds != self._waiting_ms:
             self._waiting_ms = milliseconds
             receive_within(self._socket, milliseconds)
