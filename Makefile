@@ -1,0 +1,65 @@
+# labctl from a checkout: `make setup demo` on a machine with Python 3.11 or newer and make.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := labctl drivers sequences simulated_hw tests benchmarks
+
+export MPLBACKEND := Agg
+
+.NOTPARALLEL:
+.PHONY: help setup setup-dev demo test check bench clean
+
+help:
+	@echo "make setup      labctl in $(VENV)"
+	@echo "make demo       a simulated lab with two nodes, from nothing to heralded pairs"
+	@echo "make test       all tests"
+	@echo "make check      formatting, lint, types, who imports whom"
+	@echo "make bench      benchmarks against other libraries"
+	@echo "make clean      remove $(VENV) and all caches; runs are kept"
+
+setup: $(VENV)/.setup
+setup-dev: $(VENV)/.setup-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labctl needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(PYTHON) -c 'import sys; print("$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: sudo apt install python%d.%d-venv" % sys.version_info[:2], file=sys.stderr)'; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# The stamps are older than pyproject.toml when what is installed has to be looked at again.
+$(VENV)/.setup: pyproject.toml | $(BIN)/python
+	@echo "installing labctl and what it needs (a few minutes the first time)"
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.setup-dev: pyproject.toml | $(BIN)/python
+	@echo "installing labctl, what it needs, and the tools for its tests (a few minutes the first time)"
+	@$(PIP) install -e '.[dev]'
+	@touch $@ $(VENV)/.setup
+
+$(VENV)/.setup-bench: pyproject.toml | $(BIN)/python
+	@echo "installing what the benchmarks compare with"
+	@$(PIP) install -e '.[dev,bench]'
+	@touch $@ $(VENV)/.setup-dev $(VENV)/.setup
+
+demo: setup
+	@$(BIN)/labctl demo
+
+test: setup-dev
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+check: setup-dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.setup-bench
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
