@@ -24,7 +24,7 @@ from labctl.schedule.items import (
 from labctl.schedule.lines import Line
 from labctl.schedule.problem import Path, Problems, inside, near
 from labctl.schedule.side_by_side import dead_time, side_by_side
-from labctl.schedule.usage import LineUse, Use
+from labctl.schedule.usage import LineUse, Use, largest, smallest
 from labctl.units import format_time, ms
 
 BUFFERED_PS = 1 * ms
@@ -116,7 +116,7 @@ class LineCheck:
                     f"this line may be on for {format_time(line.longest_ps)} at most",
                 )
         self._grid(item, line, kind, phases, problem)
-        use = LineUse(0, length, None, length, 2)
+        use = LineUse(frozenset((0,)), frozenset((length,)), frozenset(), length, 2)
         return Use(length, True, {name: use})
 
     def _grid(
@@ -230,7 +230,8 @@ class LineCheck:
             total.lines[name].on += use.on * (spacing - 1)
             total.lines[name].edges += use.edges * (spacing - 1)
         for use in total.lines.values():
-            use.extra += body.length * (spacing - 1)
+            use.on_extra += body.length * (spacing - 1)
+            use.edges_extra += body.length * (spacing - 1)
         self._load(total, path, max(1, math.ceil(item.limit / spacing)))
         ends = {
             (phase + a * every.length + b * body.length) % self._modulus
@@ -257,19 +258,24 @@ class LineCheck:
         return total, self._few(ends)
 
     def _either(self, name: str, uses: list[Use], shortest: int) -> LineUse:
-        """Use of a line by one of several courses: each bound from the course where it is tightest."""
-        with_line = [(use, use.lines[name]) for use in uses if name in use.lines]
-        slacks = [use.length - shortest for use in uses if name not in use.lines]
-        slacks += [use.length - shortest + line.slack for use, line in with_line if line.slack is not None]
-        duty = self._lines[name].duty
-        busiest, most = max(with_line, key=lambda pair: pair[1].on - duty * (pair[0].length + pair[1].extra))
+        """Use of a line by one of several courses, the shortest of which lasts ``shortest``."""
+        line = self._lines[name]
+        using = [(use.length - shortest, use.lines[name]) for use in uses if name in use.lines]
+        slacks = {use.length - shortest for use in uses if name not in use.lines}
+        slacks |= {extra + slack for extra, one in using for slack in one.slacks}
+        extra_on, most_on = max(using, key=lambda pair: pair[1].on - line.duty * (pair[0] + pair[1].on_extra))
+        per_ps = line.events_per_s / 1e12
+        extra_edges, most_edges = max(
+            using, key=lambda pair: pair[1].edges - per_ps * (pair[0] + pair[1].edges_extra)
+        )
         return LineUse(
-            min(line.first for _, line in with_line),
-            shortest - min(use.length - line.last for use, line in with_line),
-            min(slacks) if slacks else None,
-            most.on,
-            max(line.edges for _, line in with_line),
-            busiest.length + most.extra - shortest,
+            smallest(first for _, one in using for first in one.firsts),
+            largest(last - extra for extra, one in using for last in one.lasts),
+            smallest(slacks),
+            most_on.on,
+            most_edges.edges,
+            extra_on + most_on.on_extra,
+            extra_edges + most_edges.edges_extra,
         )
 
     def _together(self, item: Together, path: Path, at: int | None, phases: Phases) -> Use:
@@ -280,9 +286,16 @@ class LineCheck:
             total.flagged |= use.flagged
             for name, line in use.lines.items():
                 users.setdefault(name, []).append(number)
-                old = total.lines.setdefault(name, LineUse(line.first, line.last, None, 0, 0))
-                old.first, old.last = min(old.first, line.first), max(old.last, line.last)
-                old.on, old.edges = old.on + line.on, old.edges + line.edges
+                old = total.lines.get(name)
+                if old is not None:
+                    line = LineUse(
+                        smallest((min(old.firsts | line.firsts),)),
+                        largest((max(old.lasts | line.lasts),)),
+                        frozenset(),
+                        old.on + line.on,
+                        old.edges + line.edges,
+                    )
+                total.lines[name] = line
         side_by_side(self._problems, self._lines, item, path, at, users)
         return total
 
@@ -291,10 +304,12 @@ class LineCheck:
         """Dead time where one item follows another; no gap at all means that the line stays on."""
         for name, use in after.lines.items():
             earlier = before.lines.get(name)
-            if earlier is not None:
-                gap = before.length - earlier.last + use.first
-                start = None if at is None else at + use.first
-                dead_time(self._problems, self._lines, name, gap, path, start, where)
+            if earlier is None:
+                continue
+            gaps = {before.length - last + first: first for last in earlier.lasts for first in use.firsts}
+            gap = min((gap for gap in gaps if gap > 0), default=0)
+            start = None if at is None or not gap else at + gaps[gap]
+            dead_time(self._problems, self._lines, name, gap, path, start, where)
 
     def _period(self, turn: Use, lengths: tuple[int, ...], path: Path, at: int | None) -> None:
         """Every turn of a loop has to begin on the grids of the lines it uses."""
@@ -317,20 +332,20 @@ class LineCheck:
             line = self._lines[name]
             if name in use.flagged or (line.duty >= 1 and line.events_per_s <= 0):
                 continue
-            over = (use.length + line_use.extra) * turns
+            over = use.length + line_use.on_extra
             on, edges = line_use.on * turns, line_use.edges * turns
-            window = max(over, line.duty_over_ps)
+            window = max(over * turns, line.duty_over_ps)
             if line.duty < 1 and on > line.duty * window * TOLERANCE:
                 use.flagged.add(name)
                 self._problems.add(
                     path,
-                    f"on for {format_time(line_use.on)} in {format_time(use.length + line_use.extra)}"
+                    f"on for {format_time(line_use.on)} in {format_time(over)}"
                     f"{' of each turn' if turns > 1 else ''}: a duty of {on / max(1, window):.3g} "
                     f"over {format_time(line.duty_over_ps)} or more",
                     f"this line may have {line.duty:g}: shorten its pulses or wait longer between them",
                     line=name,
                 )
-            buffered = max(over, BUFFERED_PS) / 1e12
+            buffered = max((use.length + line_use.edges_extra) * turns, BUFFERED_PS) / 1e12
             if line.events_per_s > 0 and edges > line.events_per_s * buffered * TOLERANCE:
                 use.flagged.add(name)
                 self._problems.add(

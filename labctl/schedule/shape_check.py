@@ -105,7 +105,7 @@ class ShapeCheck:
     def _attempt(self, item: Attempt, path: Path) -> None:
         if item.limit < 1:
             self._problems.add(path, f"a limit of {item.limit} attempts", "allow at least one")
-        if not duration(item.body):
+        if duration(item.body) == 0:
             self._problems.add(
                 path, "an attempt in which no time passes", "put its pulses and gates into the body"
             )

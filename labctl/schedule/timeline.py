@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +101,8 @@ def flatten(
 
     tones:  tone of each line at the start; lines not in it are nominal. NaN stands for "not known yet" and is handed on
 
-    The branches of a Together each begin with the tones at its start; where two of them set one line's tone, the one
-    written last holds afterwards. ScheduleError if the item is not straight, has a negative time or is too large.
+    The branches of a Together each begin with the tones at its start; afterwards the tones are as if its branches had
+    been written one after the other. ScheduleError if the item is not straight, has a negative time or is too large.
     """
     names = _Names({}, {}, {})
     layout = _Layout(names, dict(tones or {}))
@@ -192,6 +193,11 @@ def edges(schedule: Schedule, lines: Mapping[str, Line], choose: Mapping[str, st
 _Columns = tuple[IntArray, IntArray, ShortArray, ShortArray, FloatArray, FloatArray, FloatArray]
 
 
+_Change = tuple[float | None, float | None, float | None]
+"""New frequency, phase and amplitude; None keeps what was."""
+T = TypeVar("T", float, float | None)
+
+
 @dataclass
 class _Names:
     """Indices of lines and registers, shared by all parts of one timeline."""
@@ -211,6 +217,7 @@ class _Layout:
         self._names = names
         self._rows: list[tuple[int, int, int, int, float, float, float]] = []
         self._chunks: list[_Columns] = []
+        self._changes: dict[str, _Change] = {}
 
     def add(self, item: Item) -> None:
         """Append an item at ``now``."""
@@ -230,7 +237,7 @@ class _Layout:
             case Wait():
                 self._pass(item.duration)
             case Tone():
-                self.tones[item.line] = _changed(self.tones.get(item.line, NOMINAL), item)
+                self._tune({item.line: (item.frequency_hz, item.phase_turns, item.amplitude)})
             case Mark():
                 self.marks.append((item.name, self.now))
             case Series():
@@ -275,14 +282,22 @@ class _Layout:
 
     def _together(self, item: Together) -> None:
         """Each branch from the same time and the same tones."""
-        begin, before = self.now, self.tones
-        end, after = begin, dict(before)
+        begin, end, before = self.now, self.now, self.tones
+        earlier, branches = self._changes, list[dict[str, _Change]]()
         for part in item.items:
-            self.now, self.tones = begin, dict(before)
+            self.now, self.tones, self._changes = begin, dict(before), {}
             self.add(part)
             end = max(end, self.now)
-            after.update({line: tone for line, tone in self.tones.items() if before.get(line) != tone})
-        self.now, self.tones = end, after
+            branches.append(self._changes)
+        self.now, self.tones, self._changes = end, before, earlier
+        for changes in branches:
+            self._tune(changes)
+
+    def _tune(self, changes: Mapping[str, _Change]) -> None:
+        """Change tones; None keeps what was."""
+        for line, change in changes.items():
+            self.tones[line] = _over(self.tones.get(line, NOMINAL), change)
+            self._changes[line] = _over(self._changes.get(line, (None, None, None)), change)
 
     def _repeat(self, item: Repeat) -> None:
         """The first turn with the tones as they are; from the second on every turn begins with the same tones."""
@@ -290,12 +305,10 @@ class _Layout:
             raise ScheduleError(f"a loop of {item.count} turns: a loop needs at least one")
         if item.count == 0:
             return
-        first = self._turn(item.body)
+        first = then = self._turn(item.body, self.tones)
         same = first.tones == self.tones
-        then = first
         if item.count > 1 and not same:
-            then = _Layout(self._names, dict(first.tones))
-            then.add(item.body)
+            then = self._turn(item.body, first.tones)
         self._close_rows()
         begin, turn = self.now, first.now
         self._pass(turn * item.count)
@@ -305,10 +318,10 @@ class _Layout:
             self._chunks.append(_tiled(first.columns(), begin, turn, 1))
         if item.count > leading:
             self._chunks.append(_tiled(then.columns(), begin + leading * turn, turn, item.count - leading))
-        self.tones = then.tones
+        self._tune(first._changes)
 
-    def _turn(self, body: Item) -> _Layout:
-        layout = _Layout(self._names, dict(self.tones))
+    def _turn(self, body: Item, tones: dict[str, ToneState]) -> _Layout:
+        layout = _Layout(self._names, dict(tones))
         layout.add(body)
         return layout
 
@@ -348,9 +361,10 @@ def _tile(column: NDArray[np.generic], count: int) -> NDArray[np.generic]:
     return tiled.reshape(-1)
 
 
-def _changed(tone: ToneState, item: Tone) -> ToneState:
+def _over(tone: tuple[T, T, T], change: _Change) -> tuple[T | float, T | float, T | float]:
+    """A tone with a change applied."""
     return (
-        tone[0] if item.frequency_hz is None else item.frequency_hz,
-        tone[1] if item.phase_turns is None else item.phase_turns,
-        tone[2] if item.amplitude is None else item.amplitude,
+        tone[0] if change[0] is None else change[0],
+        tone[1] if change[1] is None else change[1],
+        tone[2] if change[2] is None else change[2],
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from labctl.schedule.items import Gate, Item, Pulse, Repeat, Series, Together, Tone, Wait
 
@@ -10,21 +11,27 @@ MOST_SPANS = 2_000
 """Side by side with other branches, loops of more pulses than this count as on from their second turn to their last."""
 
 
+MOST_COURSES = 16
+"""How many different first and last pulses of a line are followed through branches."""
+
+
 @dataclass(slots=True)
 class LineUse:
     """How an item uses a line. Times in ps on the item's shortest course, whose length is the item's ``length``.
 
-    first, last:  begin of the first and end of the last pulse, where they are closest to the item's ends
-    slack:        how much longer than the shortest is the shortest course without any pulse; None if there is none
-    on, edges:    time on and edges in the course with the highest duty, which is ``extra`` longer than the shortest
+    firsts, lasts:    possible begins of the first and ends of the last pulse
+    slacks:           how much longer than the shortest the courses without any pulse are; empty if there are none
+    on, on_extra:     time on in the course with the highest duty, which is so much longer than the shortest
+    edges, edges_extra:  edges in the course with the highest rate, which is so much longer than the shortest
     """
 
-    first: int
-    last: int
-    slack: int | None
+    firsts: frozenset[int]
+    lasts: frozenset[int]
+    slacks: frozenset[int]
     on: int
     edges: int
-    extra: int = 0
+    on_extra: int = 0
+    edges_extra: int = 0
 
 
 @dataclass(slots=True)
@@ -44,48 +51,59 @@ class Use:
 
     def then(self, other: Use) -> None:
         """Append another item's use to this one."""
-        length = self.length + other.length
+        begin = self.length
+        self.length += other.length
         for name, use in other.lines.items():
-            before = self.lines.get(name)
-            if before is None:
-                self.lines[name] = LineUse(
-                    self.length + use.first,
-                    self.length + use.last,
-                    use.slack,
-                    use.on,
-                    use.edges,
-                    use.extra,
-                )
+            firsts = {begin + first for first in use.firsts}
+            lasts = {begin + last for last in use.lasts}
+            old = self.lines.get(name)
+            if old is None:
+                self.lines[name] = replace(use, firsts=frozenset(firsts), lasts=frozenset(lasts))
                 continue
-            if before.slack is not None:
-                before.first = min(before.first, self.length + before.slack + use.first)
-            after = other.length - use.last
-            if use.slack is not None:
-                after = min(after, self.length - before.last + other.length + use.slack)
-            before.last = length - after
-            before.slack = None if before.slack is None or use.slack is None else before.slack + use.slack
-            before.on += use.on
-            before.edges += use.edges
-            before.extra += use.extra
-        self.length = length
+            firsts = old.firsts | {first + slack for first in firsts for slack in old.slacks}
+            lasts |= {last - slack for last in old.lasts for slack in use.slacks}
+            slacks = {one + two for one in old.slacks for two in use.slacks}
+            self.lines[name] = LineUse(
+                smallest(firsts),
+                largest(lasts),
+                smallest(slacks),
+                old.on + use.on,
+                old.edges + use.edges,
+                old.on_extra + use.on_extra,
+                old.edges_extra + use.edges_extra,
+            )
         self.exact = self.exact and other.exact
         self.flagged |= other.flagged
 
     def repeated(self, count: int) -> Use:
-        """The use of ``count`` turns of this item."""
-        before_last = self.length * (count - 1)
-        lines = {
-            name: LineUse(
-                use.first,
-                before_last + use.last,
-                None if use.slack is None else use.slack * count,
+        """The use of ``count`` turns of this item, at least one."""
+        rest = self.length * (count - 1)
+        lines: dict[str, LineUse] = {}
+        for name, use in self.lines.items():
+            firsts, lasts = set(use.firsts), {rest + last for last in use.lasts}
+            if count > 1:
+                firsts |= {self.length + slack + first for first in use.firsts for slack in use.slacks}
+                lasts |= {rest - self.length - slack + last for last in use.lasts for slack in use.slacks}
+            lines[name] = LineUse(
+                smallest(firsts),
+                largest(lasts),
+                frozenset(slack * count for slack in use.slacks),
                 use.on * count,
                 use.edges * count,
-                use.extra * count,
+                use.on_extra * count,
+                use.edges_extra * count,
             )
-            for name, use in self.lines.items()
-        }
         return Use(self.length * count, self.exact, lines, set(self.flagged))
+
+
+def smallest(times: Iterable[int]) -> frozenset[int]:
+    """The smallest few of some times."""
+    return frozenset(sorted(set(times))[:MOST_COURSES])
+
+
+def largest(times: Iterable[int]) -> frozenset[int]:
+    """The largest few of some times."""
+    return frozenset(sorted(set(times))[-MOST_COURSES:])
 
 
 def touched(item: Item) -> tuple[set[str], set[str]]:

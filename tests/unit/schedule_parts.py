@@ -1,0 +1,147 @@
+"""Lines and random schedule items for the tests of schedules."""
+
+from hypothesis import strategies as st
+
+from labctl.schedule.items import (
+    Attempt,
+    Branch,
+    Column,
+    Draw,
+    Every,
+    Feedback,
+    Gate,
+    HostPoint,
+    Item,
+    Mark,
+    Pulse,
+    Repeat,
+    Report,
+    Schedule,
+    Series,
+    Together,
+    Tone,
+    Track,
+    Wait,
+)
+from labctl.schedule.lines import Line
+from labctl.units import MHz, ns, us
+
+LINES = {
+    "alice.cool": Line(grid_ps=ns, shortest_ps=20 * ns, dead_ps=10 * ns),
+    "alice.repump": Line(grid_ps=ns, shortest_ps=20 * ns, dead_ps=10 * ns, longest_ps=500 * us),
+    "alice.qubit": Line(
+        kind="tone", grid_ps=ns, shortest_ps=20 * ns, lowest_hz=-10 * MHz, highest_hz=10 * MHz
+    ),
+    "alice.fast": Line(kind="tone", grid_ps=250, shortest_ps=ns, dead_ps=1 * us, delay_ps=750),
+    "alice.late": Line(grid_ps=ns, delay_ps=500),
+    "alice.reference": Line(kind="tone", grid_ps=ns, duty=0.1, duty_over_ps=1_000 * us),
+    "alice.align": Line(grid_ps=ns),
+    "alice.slow": Line(grid_ps=ns, events_per_s=1e5),
+    "alice.pmt": Line("in", "detector", grid_ps=ns, shortest_ps=1 * us),
+    "charlie.snspd_0": Line("in", "detector", grid_ps=ns, shortest_ps=10 * ns, bright_on=("alice.align",)),
+    "charlie.snspd_1": Line("in", "detector", grid_ps=ns, shortest_ps=10 * ns, bright_on=("alice.align",)),
+}
+
+OUTPUTS = ("alice.cool", "alice.qubit", "alice.fast", "alice.reference")
+INPUTS = ("alice.pmt", "charlie.snspd_0")
+
+durations = st.integers(0, 50).map(lambda k: k * ns)
+tones = st.builds(
+    Tone,
+    st.sampled_from(OUTPUTS),
+    st.none() | st.floats(-1e6, 1e6),
+    st.none() | st.floats(-2, 2),
+    st.none() | st.floats(0, 1),
+)
+leaves = st.one_of(
+    st.builds(Pulse, st.sampled_from(OUTPUTS), durations),
+    st.builds(Wait, durations),
+    st.builds(
+        Gate,
+        st.sampled_from(INPUTS),
+        durations,
+        st.sampled_from(("n0", "n1", "n2")),
+        st.none() | st.integers(1, 5),
+    ),
+    st.builds(Mark, st.sampled_from(("here", "there"))),
+    tones,
+)
+
+
+def _groups(inner: st.SearchStrategy[Item], fewest: int = 0) -> st.SearchStrategy[Item]:
+    items = st.lists(inner, max_size=4).map(tuple)
+    return st.one_of(
+        st.builds(Series, items),
+        st.builds(Together, items),
+        st.builds(Repeat, st.integers(fewest, 4), inner),
+    )
+
+
+straight_items: st.SearchStrategy[Item] = st.recursive(leaves, _groups, max_leaves=15)
+"""Items that can be flattened."""
+pulse_items: st.SearchStrategy[Item] = st.recursive(
+    st.one_of(
+        st.builds(Pulse, st.sampled_from(OUTPUTS), st.integers(1, 50).map(lambda k: k * ns)),
+        st.builds(Wait, durations),
+    ),
+    lambda inner: _groups(inner, 1),
+    max_leaves=15,
+)
+"""Pulses that last some time and waits, in loops that are played."""
+
+# anything that has the right types, sensible or not
+_integers = st.one_of(
+    st.integers(-3, 3),
+    st.integers(-(10**6), 10**9),
+    st.integers(),
+    st.sampled_from((10**200, -(10**200), 2**62, 2**63)),
+)
+_floats = st.floats()
+_names = st.sampled_from(
+    (*LINES, "bob.none", "", "n0", "n1", "n0.bright", "herald", "timeout", "0", "1", "again", "phase", "²")
+)
+_any_leaf = st.one_of(
+    st.builds(Pulse, _names, _integers),
+    st.builds(Tone, _names, st.none() | _floats, st.none() | _floats, st.none() | _floats),
+    st.builds(Wait, _integers),
+    st.builds(Gate, _names, _integers, _names, st.none() | _integers),
+    st.builds(Mark, _names),
+    st.builds(
+        Track, st.lists(st.tuples(_names, _names, _floats), max_size=2).map(tuple), _names, _floats, _floats
+    ),
+    st.builds(Feedback, _names, _names, _integers, _integers),
+    st.builds(Draw, _names, st.lists(_floats, max_size=3).map(tuple)),
+    st.builds(Report, st.dictionaries(_names, _names, max_size=3)),
+    st.builds(HostPoint, _names),
+)
+
+
+def _any_group(inner: st.SearchStrategy[Item]) -> st.SearchStrategy[Item]:
+    items = st.lists(inner, max_size=4).map(tuple)
+    return st.one_of(
+        st.builds(Series, items, _names, st.sampled_from(("rigid", "anchored", "free")), _integers),
+        st.builds(Together, items, _names),
+        st.builds(Repeat, _integers, inner),
+        st.builds(
+            Attempt,
+            inner,
+            st.lists(_names, max_size=3).map(tuple),
+            st.dictionaries(st.sampled_from(("0", "1", "00", "01", "10", "11", "x")), _names),
+            _integers,
+            st.none() | st.builds(Every, _integers, inner),
+            _names,
+        ),
+        st.builds(Branch, _names, st.dictionaries(_names, inner, max_size=3)),
+    )
+
+
+any_items: st.SearchStrategy[Item] = st.recursive(_any_leaf, _any_group, max_leaves=15)
+any_schedules = st.builds(
+    Schedule,
+    _names,
+    any_items,
+    _names,
+    st.dictionaries(_names, _integers | _names),
+    st.dictionaries(_names, st.builds(Column, _names, _names)),
+    st.sampled_from(("round", "shot")),
+)
