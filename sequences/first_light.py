@@ -1,4 +1,4 @@
-"""First light of the calcium link: measure the noise of each arm, the fringe, then heralded pairs at α = 17 %."""
+"""First light of the calcium link: the tracked fringe, heralded pairs at α = 17 %, the noise of each arm."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from labctl.run.procedure import Figures, Outcome, Steps, mean, window_signal_to
 from labctl.units import ms
 
 ROUNDS = 2000
+FRINGE_SHOTS = 1000
 GATE = 500 * ms
+NOISE_GATES = 60
 WINDOW_S = 60e-9
 PUMP_CHANNEL = 4
 """AOM channel of the converter pump."""
 
 
 def first_light(lab: Steps) -> Figures:
-    """Noise with one converter on at a time and with both, the tracked fringe, then ``ROUNDS`` heralded pairs."""
-    lab.say("noise of each arm: one converter pumped at a time, no signal light")
-    arms = [noise_of(lab, "alice", "bob"), noise_of(lab, "bob", "alice")]
-    both = lab.run("noise", 60, "both converters", gate=GATE)
-    lab.wait_ready(60.0)
+    """The tracked fringe, then ``ROUNDS`` heralded pairs, then the noise with one converter on at a time and with both."""
     lab.say("phase stabilised on single clicks of the 393 nm reference: fringe scan")
-    fringe = lab.run("fringe", 3000, "tracked phase fed forward")
+    fringe = lab.run("fringe", FRINGE_SHOTS, "tracked phase fed forward")
     lab.say("heralded entanglement, alpha = 17 %")
     link = lab.run("link", ROUNDS, "alpha = 17 %", alpha=0.17, measure="fidelity")
+    lab.say("noise: no signal light, both converters pumped, then one at a time")
+    both = lab.run("noise", NOISE_GATES, "both converters", gate=GATE)
+    arms = [noise_of(lab, "alice", "bob"), noise_of(lab, "bob", "alice")]
+    lab.wait_ready(60.0)
     return Figures(
         link,
         [fringe, both],
@@ -39,6 +41,6 @@ def noise_of(lab: Steps, on: str, off: str) -> Outcome:
     """Noise with only one node's converter pumped; the other's pump comes back afterwards, whatever happens."""
     lab.set(f"{off}.aom.output_{PUMP_CHANNEL}", False)
     try:
-        return lab.run("noise", 60, f"converter of {on} only", gate=GATE)
+        return lab.run("noise", NOISE_GATES, f"converter of {on} only", gate=GATE)
     finally:
         lab.set(f"{off}.aom.output_{PUMP_CHANNEL}", True)

@@ -62,10 +62,13 @@ class BusCore:
                     continue
                 heard = now
                 message = decode(bytes(received.frames[0]))
+                if isinstance(message, FinishedMessage):
+                    sink.acknowledge(received.sequence)
+                    sink.receive(1.0)  # the end of the stream: the core is free for the next run
+                    yield message
+                    return
                 yield message
                 sink.acknowledge(received.sequence)
-                if isinstance(message, FinishedMessage):
-                    return
 
     def pause(self) -> None:
         """Hold."""

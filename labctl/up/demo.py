@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def demo(
         with VirtualLab(config, lab, seed, where) as here:
             figures = procedure(VirtualSteps(config, lab, here, echo, observer, ended))
     else:
-        copy = with_free_ports(config, f"{config.name}-demo")
+        copy = with_free_ports(config, f"{config.name}-demo-{os.getpid()}")
         echo(f"lab folder {lab}")
         with Supervisor(copy, lab, runs=where, echo=echo) as supervisor:
             echo(

@@ -59,6 +59,8 @@ class CoreService:
 
     def start(self, schedule: str, rounds: int, first_record: int, owner: str) -> str:
         """Begin to play a schedule (JSON); the address of the stream of its records. ``keep`` must be called every few seconds."""
+        if self._pump is not None:
+            self._pump.join(1.0)  # the last run may have ended this moment
         if self._pump is not None and self._pump.is_alive():
             raise CoreError(
                 f"the core is playing a run of {self._owner}; wait for it, or stop it with `labctl call core.stop`"
