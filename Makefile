@@ -4,13 +4,13 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := labctl drivers sequences simulated_hw tests benchmarks
 
 export MPLBACKEND := Agg
 
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo test check bench clean
+.PHONY: help setup setup-dev demo test check lint format types imports bench clean
 
 help:
 	@echo "make setup      labctl in $(VENV)"
@@ -20,8 +20,8 @@ help:
 	@echo "make bench      benchmarks against other libraries"
 	@echo "make clean      remove $(VENV) and all caches; runs are kept"
 
-setup: $(VENV)/.setup
-setup-dev: $(VENV)/.setup-dev
+setup: $(VENV)/.setup ; @:
+setup-dev: $(VENV)/.setup-dev ; @:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labctl needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
@@ -51,10 +51,15 @@ demo: setup
 test: setup-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-check: setup-dev
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
+# `make -k check` goes on after the first of these that fails.
+check: lint format types imports
+lint: setup-dev
+	$(BIN)/ruff check --quiet $(SOURCES)
+format: setup-dev
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+types: setup-dev
 	$(BIN)/pyright
+imports: setup-dev
 	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.setup-bench
