@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from labctl.cli import show_text
 from labctl.cli.run_commands import json_option
+
+if TYPE_CHECKING:
+    from labctl.analysis.delft2015 import Delft2015Result
 
 
 @click.group("analyze")
@@ -31,8 +35,7 @@ def bell_command(file: Path, form: str, plot: Path | None, as_json: bool) -> Non
     result = delft2015.analyse(delft2015.read(file))
     drawn = delft2015.plot(result, plot or Path(f"bell_{form}.png"))
     if not as_json:
-        click.echo(result.summary)
-        click.echo(str(drawn))
+        _print_bell(result, drawn)
         return
     correlators = [
         {"a": a, "b": b, "trials": int(result.chsh.trials[a][b]), "value": e.value, "standard_error": e.standard_error}
@@ -52,6 +55,17 @@ def bell_command(file: Path, form: str, plot: Path | None, as_json: bool) -> Non
             "plot": str(drawn),
         }
     )
+
+
+def _print_bell(result: Delft2015Result, drawn: Path) -> None:
+    chsh = result.chsh
+    click.echo(f"n = {result.trials} valid trials of {result.records} records, k = {result.wins} wins")
+    click.echo(f"S = {chsh.s}")
+    click.echo(f"p = {result.p_value:.3g} for all local models, with memory")
+    for a in (0, 1):
+        for b in (0, 1):
+            click.echo(f"E({a},{b}) = {chsh.correlators[a][b]}  ({chsh.trials[a][b]} trials)")
+    click.echo(str(drawn))
 
 
 @click.group("tags")

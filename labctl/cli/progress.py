@@ -36,15 +36,18 @@ class Counts:
         self.noise_rate_hz = noise_rate_hz
         """Noise clicks per second and detector, from a run that measured it."""
         self.records = 0
+        """Since this command began."""
+        self.done = 0
+        """On disk, with those a resumed run had before."""
         self.attempts = 0
         self.time_s = 0.0
         self.rows: list[tuple[int, int, dict[str, Any]]] = []
         self.figures: dict[str, Result] = {}
-        self._first_time_s = 0.0
 
     def record(self, message: RecordMessage) -> None:
         """One more."""
         self.records += 1
+        self.done = message.number + 1
         self.time_s = max(self.time_s, message.time_ps / 1e12)
         self.rows.append((message.number, message.time_ps, message.values))
 
@@ -174,7 +177,7 @@ class Progress(Observer):
     def _cells(self, counts: Counts) -> list[tuple[str, str]]:
         """(name, text) of everything known, for either display."""
         what = "heralds" if counts.schedule.rounds == "round" else "shots"
-        cells = [(what, f"{counts.records}/{counts.rounds}")]
+        cells = [(what, f"{counts.done}/{counts.rounds}")]
         if counts.rate is not None:
             cells.append(("rate", f"{counts.rate.value:.3g} ± {counts.rate.standard_error:.2g} /s"))
         if counts.attempts_per_s is not None:
@@ -185,12 +188,11 @@ class Progress(Observer):
         cells += [(r.label, r.value.compact()) for r in counts.figures.values()]
         cells.append(("lab time", seconds(counts.time_s)))
         passed = self._clock.now() - self._began
-        if counts.records and counts.records < counts.rounds:
-            cells.append(("left", seconds(passed / counts.records * (counts.rounds - counts.records))))
+        if counts.records and counts.done < counts.rounds:
+            cells.append(("left", seconds(passed / counts.records * (counts.rounds - counts.done))))
         return cells
 
     def _panel(self, counts: Counts) -> Panel:
-        from rich.console import Group
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -199,13 +201,15 @@ class Progress(Observer):
         grid = Table.grid(padding=(0, 2))
         for name, text in self._cells(counts):
             grid.add_row(Text(name, style="bright_black"), Text(text))
-        parts: list[Any] = [ProgressBar(counts.rounds, counts.records, width=60), grid]
+        content = Table.grid()
+        content.add_row(ProgressBar(counts.rounds, counts.done, width=60))
+        content.add_row(grid)
         if self._paused:
-            parts.append(Text(f"paused: {self._paused}", style="yellow"))
+            content.add_row(Text(f"paused: {self._paused}", style="yellow"))
         if self._ending:
-            parts.append(Text("ending in good order", style="yellow"))
+            content.add_row(Text("ending in good order", style="yellow"))
         title = f"{self._title}  (Ctrl-C ends it in good order)"
-        return Panel(Group(*parts), title=title, title_align="left", expand=False)
+        return Panel(content, title=title, title_align="left", expand=False)
 
     def _start_live(self) -> None:
         from rich.console import Console

@@ -83,7 +83,7 @@ class StateLines:
 def seconds(value: float) -> str:
     """A duration for people: ``0.4 ms``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if value < 1:
-        return f"{value * 1e3:.2g} ms"
+        return f"{value * 1e3:.3g} ms"
     if value < 100:
         return f"{value:.3g} s"
     minutes, rest = divmod(round(value), 60)
