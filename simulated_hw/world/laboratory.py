@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl.clock import Clock
 from labctl.errors import ConfigError
@@ -94,9 +95,9 @@ class Laboratory:
             )
         return self._streams[name]
 
-    def sources(self) -> list[values.Source]:
-        """Every component value with its unit and source."""
-        return list(self._sources)
+    def sources(self) -> list[tuple[str, float | bool, str, str]]:
+        """(name, value, unit, source) of every component value."""
+        return [(s.name, s.value, s.unit, s.source) for s in self._sources]
 
     def detector_clicks(self, t0_s: float, t1_s: float) -> list[int]:
         """Clicks of each nanowire between two laboratory times: background and what the core's gates saw."""
@@ -112,6 +113,23 @@ class Laboratory:
             for wire in self._nanowires:
                 wire.bias_a, wire.trigger_v = wire.nominal_bias_a, wire.nominal_trigger_v
                 wire.enabled, wire.latched = True, False
+
+    # what nobody in a real laboratory can ask
+    def true_qubits(self) -> NDArray[np.complex128]:
+        """Density matrix of the two qubits as it was left, shape (4, 4), basis SS, SD, DS, DD."""
+        with self.lock:
+            return self._atoms.pair.qubits()
+
+    def true_phase_rad(self, time_ps: int) -> float:
+        """Optical phase of Alice's arm minus Bob's at the midpoint."""
+        with self.lock:
+            return self._phase.at(time_ps)
+
+    def outlook(self, body: Segment, start_ps: int) -> Outlook:
+        """What an attempt that plays ``body`` would be, cause by cause."""
+        with self.lock:
+            self._advance(start_ps / 1e12)
+            return self._outlook(self._readings.of(body))
 
     # what the core uses
     def now_ps(self) -> int:
@@ -158,8 +176,7 @@ class Laboratory:
     def odds(self, body: Segment, start_ps: int) -> Odds:
         """Odds of the click patterns of one attempt from the instruments' state now."""
         with self.lock:
-            self._advance(start_ps / 1e12)
-            outlook = self._outlook(self._readings.of(body))
+            outlook = self.outlook(body, start_ps)
             patterns = {pattern: outlook.probability(pattern) for pattern in outlook.patterns()}
             return Odds(patterns, start_ps + round(self._p.run.slice_s * 1e12))
 

@@ -75,7 +75,7 @@ class PhaseWalk:
 
     def _forget(self) -> None:
         if len(self._times) > KEPT:
-            del self._times[: KEPT // 2], self._walk[: KEPT // 2]
+            del self._times[: -KEPT // 2], self._walk[: -KEPT // 2]
 
 
 class LineNoise:
