@@ -129,7 +129,9 @@ class Transport(ABC):
         if own.scheme == "sim":
             return str(Address("sim", own.target, {"port": name, **options}))
         if own.scheme not in ("tcp", "zmq"):
-            raise ConfigError(f"{self.where}: has one port only; its {name!r} port needs a tcp:// or zmq:// address")
+            raise ConfigError(
+                f"{self.where}: has one port only; its {name!r} port needs a tcp:// or zmq:// address"
+            )
         return str(Address(own.scheme, f"{own.target.rpartition(':')[0]}:{own.option_port(name)}", options))
 
     # what drivers use

@@ -14,7 +14,11 @@ from labctl.errors import DataError, StorageError
 from labctl.run import journal
 from labctl.run.journal import Journal
 
-VALUES = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=12), max_size=5)
+VALUES = st.dictionaries(
+    st.text(min_size=1, max_size=8),
+    st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=12),
+    max_size=5,
+)
 
 
 @given(st.lists(VALUES, max_size=8), st.integers(0, 400))
@@ -82,7 +86,9 @@ while True:
 @pytest.mark.parametrize("attempt", range(6))
 def test_kill_at_any_instant_loses_nothing_acknowledged(tmp_path: Path, attempt: int):
     path = tmp_path / "journal"
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         acknowledged = 0
         for line in process.stdout:
@@ -116,7 +122,9 @@ except StorageError as error:
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_taken(tmp_path: Path):
     path = tmp_path / "journal"
-    done = subprocess.run([sys.executable, "-c", FILLER, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FILLER, str(path)], capture_output=True, text=True, check=True
+    )
     count, text = done.stdout.split(" ", 1)
     assert f"{count} records are safe" in text and "\n" not in text.strip()
     content = journal.read(path)
