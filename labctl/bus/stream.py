@@ -306,6 +306,8 @@ class StreamSink:
 
     def close(self) -> None:
         """Stop reading; what is not acknowledged stays with the source."""
+        if self._told < self._acknowledged:
+            self._speak()
         self._socket.close(1000)  # the last acknowledgement may still be on its way out
 
     def __enter__(self) -> StreamSink:
