@@ -34,7 +34,7 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
         case "SimThorlabsPm100":
             return SimThorlabsPm100(held[0], world.now, rng)
         case "SimAtlas":
-            return SimAtlas(held[0], world.detector_clicks, world.now, rng)
+            return SimAtlas(held[0], world.detector_clicks, world.now)
         case "SimId900":
             return SimId900(held[0], world.now, rng)
         case _:

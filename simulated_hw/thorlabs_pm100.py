@@ -18,8 +18,8 @@ from simulated_hw.world.parts import PowerSensor
 
 POWER, WAVELENGTH, THERMOMETER = 1, 32, 256
 OVERFLOW, NOT_A_NUMBER = "9.90000000E+37", "9.91000000E+37"
-RANGES_W = tuple(5.0 * 10.0**-k for k in range(9, 1, -1))
-"""Full scales of the amplifier, 5 nW to 50 mW."""
+RANGES_W = tuple(5.0 * 10.0**-k for k in range(9, 0, -1))
+"""Full scales of the amplifier, 5 nW to 500 mW."""
 MESSAGES = {
     0: "No error",
     -108: "Parameter not allowed",
