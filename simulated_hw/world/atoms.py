@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,14 +40,15 @@ class Atoms:
         return self._line[node].offset_hz()
 
     def pass_time(
-        self, reading: Reading, count: int, duration_s: float, lights: tuple[NodeLight, NodeLight]
+        self, played: Sequence[tuple[Reading, int]], duration_s: float, lights: tuple[NodeLight, NodeLight]
     ) -> None:
-        """Motion over time in which a segment was played ``count`` times without being looked at."""
-        for node in (0, 1):
-            self.motion[node].note(node, reading)
-            self.motion[node].warm(duration_s)
-            for beam in ("cool_397", "eit_397"):
-                self.motion[node].cool(beam, count * reading.on_s(node, beam), lights[node])
+        """Motion over time in which each segment was played so many times without being looked at."""
+        for node, motion in enumerate(self.motion):
+            motion.warm(duration_s)
+            for reading, count in played:
+                motion.note(node, reading)
+                for beam in ("cool_397", "eit_397"):
+                    motion.cool(beam, count * reading.on_s(node, beam), lights[node])
 
     def play_later(self, reading: Reading, start_ps: int) -> None:
         """Play a segment without counter gates once somebody asks what became of the ions."""

@@ -162,7 +162,7 @@ class Laboratory:
                 return {gate.into: [one[gate.into].count for one in played] for gate in segment.gates}
             self._advance(starts_ps[-1] / 1e12)
             span_s = (starts_ps[-1] - starts_ps[0] + segment.duration_ps) / 1e12
-            self._atoms.pass_time(reading, len(starts_ps), span_s, self._lights())
+            self._atoms.pass_time([(reading, len(starts_ps))], span_s, self._lights())
             self._atoms.play_later(reading, starts_ps[-1])
             if not reading.midpoint_gates:
                 return {}
@@ -196,16 +196,15 @@ class Laboratory:
         """Account for time in which segments were played so many times without a herald."""
         with self.lock:
             self._advance(start_ps / 1e12)
-            lights = self._lights()
-            for segment, count in segments:
-                reading = self._readings.of(segment)
+            played = [(self._readings.of(segment), count) for segment, count in segments]
+            for reading, count in played:
                 if reading.attempt:
                     self._counters.add(MARKER, count)
                 elif reading.midpoint_gates:
                     self._gates.pass_time(
                         reading, count, start_ps, duration_ps, self._arms(), self._detectors()
                     )
-                self._atoms.pass_time(reading, count, duration_ps / 1e12 / len(segments), lights)
+            self._atoms.pass_time(played, duration_ps / 1e12, self._lights())
             self._advance((start_ps + duration_ps) / 1e12)
 
     # the state of things now

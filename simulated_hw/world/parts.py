@@ -224,7 +224,7 @@ class Nanowire:
         if (
             not self.enabled
             or self.latched
-            or self.bias_a >= self.critical_bias_a
+            or not 0 < self.bias_a < self.critical_bias_a
             or not 0 < self.trigger_v < 3 * self.nominal_trigger_v
         ):
             return 0.0
