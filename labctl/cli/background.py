@@ -29,34 +29,39 @@ def start_detached(
 
     ConfigError with its last line if it ends at once; DeviceError if devices are not ready in time (it stays up).
     """
+    from labctl.up.runtime import state_folder
+
     config, lab = places.load_config(given, seed=seed, speed=speed)
-    log = places.state_folder() / f"up-{config.name}.log"
+    log = state_folder(lab) / config.name / "up.log"
+    log.parent.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "labctl", "--lab", str(lab), "up", str(config.path)]
     words += ["--runs", str((runs or places.default_runs(lab)).resolve()), "--ready-within", str(ready_s)]
     words += ["--free-ports"] if free_ports else []
     for key, value in (("--speed", speed), ("--seed", seed)):
         words += [] if value is None else [key, str(value)]
-    with log.open("w") as out:
+    with log.open("a") as out:
+        begin = out.tell()
         child = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     required = {name for name, device in config.device.items() if not device.optional}
-    running = _wait(child, lab, log, required, ready_s)
+    running = _wait(child, lab, log, begin, required, ready_s)
     click.echo(
         f"{running.name} is up, {len(required)} devices ready; hub {running.hub}; log {log}; end it with `labctl down`"
     )
 
 
 def _wait(
-    child: subprocess.Popen[bytes], lab: Path, log: Path, required: set[str], ready_s: float
+    child: subprocess.Popen[bytes], lab: Path, log: Path, begin: int, required: set[str], ready_s: float
 ) -> Runtime:
     clock = SystemClock()
     deadline = clock.now() + ready_s
     missing = dict.fromkeys(required, "not there yet")
     while clock.now() < deadline:
         if child.poll() is not None:
-            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-            raise ConfigError(f"the lab did not come up: {lines[-1] if lines else 'no output'} (log {log})")
+            lines = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
+            last = lines[-1].removeprefix("labctl: ") if lines else "it ended without a word"
+            raise ConfigError(f"the lab did not come up: {last} (log {log})")
         found = _runtime_of(child.pid, lab)
         if found is not None:
             missing = _missing(found.hub, required)

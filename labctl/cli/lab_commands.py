@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from labctl.bus.wire import DeviceRow, Event
     from labctl.up.supervisor import Supervisor
 
+SHORT = 6
+"""Digits in tables; `labctl get` shows more."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 timeout_option = click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), default=5.0,
                               show_default=True, metavar="S", help="How long to wait for an answer.")  # fmt: skip
@@ -26,7 +28,7 @@ timeout_option = click.option("--timeout", "timeout_s", type=click.FloatRange(mi
 
 @click.command("up")
 @click.argument("config", required=False)
-@click.option("--free-ports", is_flag=True, help="Put hub and simulated instruments on free ports, so that a second copy can be up.")  # fmt: skip
+@click.option("--free-ports", is_flag=True, help="Put hub and simulated instruments on free ports, so that a second copy (NAME-2) can be up.")  # fmt: skip
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Laboratory seconds per real second of the simulated world.")  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed of the simulated world.")
 @click.option("--runs", type=click.Path(path_type=Path), metavar="DIR", help="Folder of run folders. Default: runs/ here.")  # fmt: skip
@@ -63,11 +65,21 @@ def up_command(
     click.echo(f"lab folder {lab}")
     click.echo(f"lab file   {loaded.path}")
     if free_ports:
-        loaded = with_free_ports(loaded)
+        loaded = with_free_ports(loaded, _free_name(loaded.name, lab))
     supervisor = Supervisor(loaded, lab, runs=runs or places.default_runs(lab), echo=click.echo)
     interrupted = _stay_up(supervisor, ready_s)
     if interrupted:
         click.get_current_context().exit(130)
+
+
+def _free_name(name: str, lab: Path) -> str:
+    """A name no lab that is up has: ``name``, ``name-2``, ..."""
+    from itertools import count
+
+    from labctl.up.runtime import running
+
+    taken = {one.name for one in running(lab)}
+    return next(one for n in count(1) if (one := name if n == 1 else f"{name}-{n}") not in taken)
 
 
 def _stay_up(supervisor: Supervisor, ready_s: float) -> bool:
@@ -188,7 +200,9 @@ def _list_device(client: Client, device: str, as_json: bool) -> None:
         cells = [
             (
                 name,
-                show_text.shown(values[name], one) if name in values else click.style("error", fg="red"),
+                show_text.shown(values[name], one, SHORT)
+                if name in values
+                else click.style("error", fg="red"),
                 show_text.limits(one) if one.get("writable") else "read-only",
                 errors.get(name, str(one.get("doc", ""))),
             )
@@ -356,7 +370,7 @@ def _event_line(client: Client, event: Event, units: dict[str, dict[str, Any]]) 
                 units[name] = _described_signal(client, name)
             except LabError:
                 units[name] = {"unit": content.get("unit", "")}
-        text = content.get("error") or show_text.shown(content.get("value"), units[name])
+        text = content.get("error") or show_text.shown(content.get("value"), units[name], SHORT)
     elif kind in ("device", "host"):
         text = f"{show_text.state(str(content.get('state', '')))} {content.get('reason', '')}".rstrip()
     else:

@@ -179,7 +179,7 @@ class Progress(Observer):
         what = "heralds" if counts.schedule.rounds == "round" else "shots"
         cells = [(what, f"{counts.done}/{counts.rounds}")]
         if counts.rate is not None:
-            cells.append(("rate", f"{counts.rate.value:.3g} ± {counts.rate.standard_error:.2g} /s"))
+            cells.append(("rate", _plus_minus(counts.rate)))
         if counts.attempts_per_s is not None:
             cells.append(("attempts", f"{counts.attempts_per_s:.4g} /s"))
         ratio = counts.signal_to_noise
@@ -228,3 +228,9 @@ class Progress(Observer):
     def _line(self, text: str) -> None:
         self._out.write(text + "\n")
         self._out.flush()
+
+
+def _plus_minus(rate: Estimate) -> str:
+    """``2.195 ± 0.095 /s``: the error with two digits."""
+    decimals = max(0, 1 - math.floor(math.log10(rate.standard_error)))
+    return f"{rate.value:.{decimals}f} ± {rate.standard_error:.{decimals}f} /s"

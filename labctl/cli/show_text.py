@@ -103,22 +103,22 @@ def shown_unit(described: Mapping[str, Any]) -> str:
     return "degC" if in_celsius(described) else str(described.get("unit", ""))
 
 
-def shown(value: Any, described: Mapping[str, Any]) -> str:
+def shown(value: Any, described: Mapping[str, Any], digits: int = 9) -> str:
     """A value in the unit ``shown_unit`` gives, without a prefix: what is read can be typed back."""
     if isinstance(value, list):
-        numbers = ",".join(_number(v, described) for v in cast("list[Any]", value))
+        numbers = ",".join(_number(v, described, digits) for v in cast("list[Any]", value))
         return f"{numbers} {shown_unit(described)}".rstrip()
     if value is None:
         return "-"
-    return f"{_number(value, described)} {shown_unit(described)}".rstrip()
+    return f"{_number(value, described, digits)} {shown_unit(described)}".rstrip()
 
 
-def _number(value: Any, described: Mapping[str, Any]) -> str:
+def _number(value: Any, described: Mapping[str, Any], digits: int = 9) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         number = value - ZERO_CELSIUS_K if in_celsius(described) else value
-        return str(number) if isinstance(number, int) else f"{number:.9g}"
+        return str(number) if isinstance(number, int) else f"{number:.{digits}g}"
     return str(value)
 
 

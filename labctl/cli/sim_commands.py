@@ -147,11 +147,13 @@ def fault_command(device: str | None, kind: str | None, amount: float, clear: bo
     \b
       labctl fault
       labctl fault alice.laser_397 unlock
-      labctl fault bob.oven delay 0.5
+      labctl fault bob.oven late 0.5
       labctl fault bob.oven --clear
     """
     if device is not None and (kind is None) != clear:
         raise click.UsageError("give a KIND of fault, or --clear")
+    from labctl.sim.faults import KINDS
+
     with places.connect(5.0) as client:
         if device is None:
             active: dict[str, dict[str, float]] = client.call("world.faults")
@@ -164,7 +166,8 @@ def fault_command(device: str | None, kind: str | None, amount: float, clear: bo
                 for fault, size in faults.items()
             ]
             click.echo(show_text.table(("device", "fault", "amount"), rows) if rows else "no fault is on")
-            click.echo("\n" + client.describe("world")["actions"]["fault"]["doc"])
+            click.echo("\n" + show_text.table(("kind", ""), [*KINDS.items()]))
+            click.echo("and the instrument's own, such as unlock; AMOUNT is seconds or a count, default 1")
         elif clear:
             client.call("world.clear", device)
             click.echo(f"{device}: faults cleared")

@@ -79,7 +79,7 @@ class World:
         if name == "fault":
             device, kind, amount = arguments
             if kind == "flood":
-                raise UnknownNameError(f"{device} has no fault 'flood'; it has delay")
+                raise UnknownNameError(f"{device} has no fault 'flood'; it has late")
             self.faults.setdefault(device, {})[kind] = amount
             return None
         if name == "clear":
@@ -90,7 +90,7 @@ class World:
     def describe(self) -> dict[str, Any]:
         return {
             "driver": "test:World",
-            "actions": {"fault": {"doc": "kinds: delay", "arguments": "(device, kind, amount)"}},
+            "actions": {"fault": {"doc": "kinds: late", "arguments": "(device, kind, amount)"}},
         }
 
 
@@ -197,7 +197,7 @@ def test_set(lab: Lab, name: str, text: str, sent: Any, printed: str) -> None:
         (["call", "alice.oven.rmap", "1"], "it has ramp, safe"),
         (["call", "alice.oven.ramp", "high", "on"], "'high' is not of type float"),
         (["call", "alice.oven.ramp"], "missing a required argument: 'to'"),
-        (["fault", "alice.oven", "flood"], "has no fault 'flood'; it has delay"),
+        (["fault", "alice.oven", "flood"], "has no fault 'flood'; it has late"),
         (["safe", "alice.lamp"], "no device 'alice.lamp'"),
     ],
 )
@@ -256,10 +256,10 @@ def test_watch(lab: Lab) -> None:
 
 
 def test_faults(lab: Lab) -> None:
-    assert lab("fault", "alice.oven", "delay", "0.5").output == "alice.oven: delay 0.5\n"
-    assert lab.world.faults == {"alice.oven": {"delay": 0.5}}
-    assert lab("fault").output.splitlines()[1].split() == ["alice.oven", "delay", "0.5"]
-    assert json.loads(lab("fault", "--json").output) == {"alice.oven": {"delay": 0.5}}
+    assert lab("fault", "alice.oven", "late", "0.5").output == "alice.oven: late 0.5\n"
+    assert lab.world.faults == {"alice.oven": {"late": 0.5}}
+    assert lab("fault").output.splitlines()[1].split() == ["alice.oven", "late", "0.5"]
+    assert json.loads(lab("fault", "--json").output) == {"alice.oven": {"late": 0.5}}
     assert lab("fault", "alice.oven", "--clear").output == "alice.oven: faults cleared\n"
     assert lab.world.faults == {}
 

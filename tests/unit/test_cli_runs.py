@@ -97,6 +97,7 @@ class FakeLab:
 def labctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABCTL_LAB", str(LAB))
+    monkeypatch.setenv("LABCTL_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr("labctl.up.acquire.VirtualLab", FakeLab)
     monkeypatch.setattr("labctl.lab.schedule", lambda *_: NOISE)
@@ -302,7 +303,7 @@ def test_the_display_shows_pauses_and_the_end(out: io.StringIO, tmp_path: Path) 
     assert "run 7  link: stopped, 20 records in" in text
     if out.isatty():
         assert "20/1000" in text
-        assert "10 ± 2.2 /s" in text
+        assert "10.0 ± 2.2 /s" in text
         assert "ending in good order" in text
         assert "\x1b[?25h" in text  # the cursor is back
 
@@ -324,5 +325,5 @@ def test_plain_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, 
         shown.record(RecordMessage(0, 10**12, {"attempts": 2600, "phase_sigma_rad": 0.1, "bright_a": 0, "bright_b": 1}))  # fmt: skip
     lines = out.getvalue().splitlines()
     assert lines[1].startswith("heralds 0/2  attempts 2600 /s  lab time 1 s")
-    assert lines[2].startswith("heralds 1/2  rate 1 ± 1 /s  attempts 2600 /s  SNR 320")
+    assert lines[2].startswith("heralds 1/2  rate 1.0 ± 1.0 /s  attempts 2600 /s  SNR 320")
     assert "  left " in lines[2]
