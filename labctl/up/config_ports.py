@@ -39,7 +39,7 @@ def with_free_ports(config: LabConfig, name: str = "") -> LabConfig:
                 else table
                 for device, table in cast("dict[str, dict[str, Any]]", group).items()
             }
-            for node, group in cast("dict[str, Any]", tables["device"]).items()
+            for node, group in cast("dict[str, Any]", tables.get("device", {})).items()
         }
     if name:
         tables["name"] = name
