@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,27 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = [one for one in json.loads(ill.stdout) if not one["good"]]
     assert [one["what"] for one in wrong] == ["bad.toml"]
     assert "unknown key 'adress'" in wrong[0]["text"]
+
+
+def test_draw(tmp_path: Path) -> None:
+    text = labctl("draw", "link", "--width", "90")
+    assert text.exit_code == 0, text.stderr
+    assert "alice.excite_854" in text.stdout
+    assert max(len(line) for line in text.stdout.splitlines() if "excite_854" in line) <= 90
+    assert labctl("draw", "link", "-o", "link.svg").stdout == "link.svg\n"
+    assert (tmp_path / "link.svg").read_text().startswith("<svg")
+    assert labctl("draw", "link", "--format", "vcd").stdout.startswith("$comment")
+    assert labctl("draw", "link", "-o", "link.vcd", "--set", "window=80ns").exit_code == 0
+    assert "$timescale 1 ps" in (tmp_path / "link.vcd").read_text()
+
+
+def test_a_drawing_that_cannot_be_written() -> None:
+    result = labctl("draw", "link", "-o", "missing/link.svg")
+    assert result.exit_code == 1
+    assert "missing/link.svg: cannot be written (No such file or directory)" in result.stderr
+
+
+def test_drawing_leaves_numba_and_hdf5_alone() -> None:
+    code = "import sys\nfrom labctl.cli import main\ntry:\n    main(['draw', 'link', '-o', 'x.svg'])\nexcept SystemExit:\n    pass\nprint(*[name for name in ('numba', 'h5py', 'scipy', 'zmq', 'rich') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["x.svg", ""]
