@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from abc import ABC, abstractmethod
 from typing import Any
@@ -72,7 +73,7 @@ class Lane(ABC):
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._wait_at_most(self.work())
+                self._wait_at_most(self._work())
                 try:
                     frames = receive(self._socket)
                 except Again:
@@ -81,6 +82,13 @@ class Lane(ABC):
         finally:
             self.finish()
             self._socket.close()
+
+    def _work(self) -> float:
+        try:
+            return self.work()
+        except Exception:  # noqa: BLE001  (shown like any thread's error, but the lane goes on: it may be the way to safe())
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
+            return LONGEST_WAIT_S
 
     def _wait_at_most(self, seconds: float) -> None:
         if seconds >= LONGEST_WAIT_S:

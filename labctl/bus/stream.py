@@ -193,6 +193,7 @@ class StreamSource:
         if credit.resume or peer != self._peer:  # a new connection has a new peer: what was under way is lost
             self._peer = peer
             self._next = credit.acknowledged + 1
+        self._next = max(self._next, credit.acknowledged + 1)  # (it may have come over a connection now gone)
         self._drop(credit.acknowledged)
         self._say(peer, "here", "")
 
