@@ -133,6 +133,8 @@ class AttemptModel:
     def __init__(self, parameters: Parameters) -> None:
         self._p = parameters
         self._nodes: tuple[Node, Node] = (parameters.alice, parameters.bob)
+        other = parameters.filters.other_transmission
+        self._passive = [other * photon.fibre_transmission(node, parameters) for node in self._nodes]
         self._overlaps: dict[tuple[float | int, ...], Tables] = {}
         self._prepared: dict[tuple[int, int, NodeLight, float, float], tuple[Reading, Emitter]] = {}
 
@@ -219,13 +221,8 @@ class AttemptModel:
 
     def transmission(self, node: int, arm: ArmState) -> float:
         """From emission on S1/2 to the beam splitter, without the etalon."""
-        p = self._p
-        return (
-            arm.coupling
-            * photon.converter_efficiency(arm.pump_w, arm.oven_k, p)
-            * p.filters.other_transmission
-            * photon.fibre_transmission(self._nodes[node], p)
-        )
+        converted = photon.converter_efficiency(arm.pump_w, arm.oven_k, self._p)
+        return arm.coupling * converted * self._passive[node]
 
     def _repumped(self, node: int, reading: Reading) -> float:
         """Share of the optical pumping during which the repumper is on."""

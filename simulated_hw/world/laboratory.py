@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -32,6 +32,14 @@ INPUTS = 4
 MARKER = 2
 DRIFT_STEP_S = 1e-3
 """Parts drift in steps of this at least."""
+
+
+class Scene(NamedTuple):
+    """The laboratory at one moment."""
+
+    arms: tuple[ArmState, ArmState]
+    detectors: tuple[Detector, Detector]
+    lights: tuple[NodeLight, NodeLight]
 
 
 class Laboratory:
@@ -71,7 +79,10 @@ class Laboratory:
         self._clicks = self.rng("clicks")
         self._gates = MidpointGates(p, self.rng("gates"), self._phase, self._counters, self._tagger)
         self._parts = self._name_parts()
-        self._time_s = self._drifted_s = 0.0
+        self._drifted_s = 0.0
+        self._noise_hz_per_w = tuple(
+            photon.noise_hz(1.0, p) * photon.fibre_transmission(node, p) / 2 for node in self._nodes
+        )
 
     # what instruments use
     def part(self, name: str) -> Any:
@@ -102,7 +113,7 @@ class Laboratory:
     def detector_clicks(self, t0_s: float, t1_s: float) -> list[int]:
         """Clicks of each nanowire between two laboratory times: background and what the core's gates saw."""
         with self.lock:
-            self._advance(self.now())
+            self._look(self.now())
             return self._counters.between(round(t0_s * 1e12), round(t1_s * 1e12), 2)
 
     def power_up(self) -> None:
@@ -128,8 +139,7 @@ class Laboratory:
     def outlook(self, body: Segment, start_ps: int) -> Outlook:
         """What an attempt that plays ``body`` would be, cause by cause."""
         with self.lock:
-            self._advance(start_ps / 1e12)
-            return self._outlook(self._readings.of(body))
+            return self._outlook(self._readings.of(body), self._look(start_ps / 1e12))
 
     # what the core uses
     def now_ps(self) -> int:
@@ -145,12 +155,12 @@ class Laboratory:
         """Play one segment once; an attempt is drawn from its odds, whatever the ions did before."""
         with self.lock:
             reading = self._readings.of(segment)
-            self._advance(start_ps / 1e12)
+            scene = self._look(start_ps / 1e12)
             if reading.attempt:
-                return self._play_attempt(reading, start_ps)
-            clicks = self._atoms.evolve(reading, start_ps, self._lights())
+                return self._play_attempt(reading, start_ps, scene)
+            clicks = self._atoms.evolve(reading, start_ps, scene.lights)
             if reading.midpoint_gates:
-                clicks.update(self._gates.clicks(reading, start_ps, self._arms(), self._detectors()))
+                clicks.update(self._gates.clicks(reading, start_ps, scene.arms, scene.detectors))
             return {gate.into: clicks[gate.into] for gate in segment.gates}
 
     def play_many(self, segment: Segment, starts_ps: Sequence[int]) -> dict[str, list[int]]:
@@ -160,15 +170,13 @@ class Laboratory:
             if reading.attempt or reading.counter_gates or not starts_ps:
                 played = [self.play(segment, start) for start in starts_ps]
                 return {gate.into: [one[gate.into].count for one in played] for gate in segment.gates}
-            self._advance(starts_ps[-1] / 1e12)
+            scene = self._look(starts_ps[-1] / 1e12)
             span_s = (starts_ps[-1] - starts_ps[0] + segment.duration_ps) / 1e12
-            self._atoms.pass_time([(reading, len(starts_ps))], span_s, self._lights())
+            self._atoms.pass_time([(reading, len(starts_ps))], span_s, scene.lights)
             self._atoms.play_later(reading, starts_ps[-1])
             if not reading.midpoint_gates:
                 return {}
-            counts = self._gates.counts(
-                reading, np.array(starts_ps, np.int64), self._arms(), self._detectors()
-            )
+            counts = self._gates.counts(reading, np.array(starts_ps, np.int64), scene.arms, scene.detectors)
             return {
                 gate.into: counts[:, index].tolist() for index, (_, gate) in enumerate(reading.midpoint_gates)
             }
@@ -184,28 +192,25 @@ class Laboratory:
         """Play an attempt given its click pattern: click times, and the joint state of the ions."""
         with self.lock:
             reading = self._readings.of(body)
-            self._advance(start_ps / 1e12)
-            outlook = self._outlook(reading)
+            scene = self._look(start_ps / 1e12)
+            outlook = self._outlook(reading, scene)
             if len(pattern) != len(outlook.gates) or set(pattern) - {"0", "1"}:
                 raise ConfigError(
                     f"segment {body.name!r}: pattern {pattern!r} does not fit its {len(outlook.gates)} gates"
                 )
-            return self._attempt_given(reading, outlook, pattern, start_ps)
+            return self._attempt_given(reading, outlook, pattern, start_ps, scene)
 
     def skip(self, segments: Sequence[tuple[Segment, int]], start_ps: int, duration_ps: int) -> None:
         """Account for time in which segments were played so many times without a herald."""
         with self.lock:
-            self._advance(start_ps / 1e12)
+            scene = self._look((start_ps + duration_ps) / 1e12)
             played = [(self._readings.of(segment), count) for segment, count in segments]
             for reading, count in played:
                 if reading.attempt:
                     self._counters.add(MARKER, count)
                 elif reading.midpoint_gates:
-                    self._gates.pass_time(
-                        reading, count, start_ps, duration_ps, self._arms(), self._detectors()
-                    )
-            self._atoms.pass_time(played, duration_ps / 1e12, self._lights())
-            self._advance((start_ps + duration_ps) / 1e12)
+                    self._gates.pass_time(reading, count, start_ps, duration_ps, scene.arms, scene.detectors)
+            self._atoms.pass_time(played, duration_ps / 1e12, scene.lights)
 
     # the state of things now
     def _name_parts(self) -> dict[str, Part]:
@@ -220,25 +225,19 @@ class Laboratory:
             parts[f"{name}.power_in"], parts[f"{name}.power_out"] = sensors
         return parts
 
-    def _advance(self, now_s: float) -> None:
-        """Bring benches, couplings and counters up to a laboratory time."""
-        step = now_s - self._time_s
-        if step <= 0:
-            return
-        self._time_s = now_s
-        if now_s - self._drifted_s >= DRIFT_STEP_S:
+    def _look(self, time_s: float) -> Scene:
+        """Bring everything up to a laboratory time, and how it is then."""
+        drifted = time_s - self._drifted_s
+        if drifted >= DRIFT_STEP_S:
             for bench, coupling in zip(self._benches, self._couplings, strict=True):
-                bench.advance(now_s)
-                coupling.step(now_s - self._drifted_s)
-            self._drifted_s = now_s
-        first, second = self._detectors()
-        self._counters.advance(round(now_s * 1e12), (first.noise_hz, second.noise_hz))
-
-    def _lights(self) -> tuple[NodeLight, NodeLight]:
-        return self._benches[0].light(), self._benches[1].light()
-
-    def _arms(self) -> tuple[ArmState, ArmState]:
-        return self._arm(0), self._arm(1)
+                bench.advance(time_s)
+                coupling.step(drifted)
+            self._drifted_s = time_s
+        arms = self._arm(0), self._arm(1)
+        scene = Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
+        first, second = scene.detectors
+        self._counters.advance(round(time_s * 1e12), (first.noise_hz, second.noise_hz))
+        return scene
 
     def _arm(self, node: int) -> ArmState:
         bench, values_of = self._benches[node], self._nodes[node]
@@ -248,32 +247,28 @@ class Laboratory:
             light,
             bench.oven.temperature_k,
             bench.etalon.temperature_k,
-            bench.pump_w(),
+            light.pump.power * self._p.converter.pump_power_w,
             coupling * max(0.0, 1 + self._couplings[node].x),
             self._atoms.motion[node].prepared_quanta(light),
             self._atoms.motion[node].block_s["reset_854"],
         )
 
-    def _detectors(self) -> tuple[Detector, Detector]:
-        p = self._p
-        arriving = sum(
-            photon.noise_hz(bench.pump_w(), p) * photon.fibre_transmission(node, p) / 2
-            for bench, node in zip(self._benches, self._nodes, strict=True)
-        )
-        seen = [
-            Detector(eta := wire.efficiency() * p.midpoint.transmission, arriving * eta + wire.dark_hz())
+    def _detectors(self, arms: tuple[ArmState, ArmState]) -> tuple[Detector, Detector]:
+        arriving_hz = sum(arm.pump_w * per_w for arm, per_w in zip(arms, self._noise_hz_per_w, strict=True))
+        transmission = self._p.midpoint.transmission
+        first, second = (
+            Detector(eta := wire.efficiency() * transmission, arriving_hz * eta + wire.dark_hz())
             for wire in self._nanowires
-        ]
-        return seen[0], seen[1]
+        )
+        return first, second
 
-    def _outlook(self, reading: Reading) -> Outlook:
-        return self._model.outlook(reading, self._arms(), self._detectors())
+    def _outlook(self, reading: Reading, scene: Scene) -> Outlook:
+        return self._model.outlook(reading, scene.arms, scene.detectors)
 
     def _aligned_output_w(self, node: int) -> float:
         """Power behind a converter's filters with the reference beam in alignment mode, W."""
         with self.lock:
-            self._advance(self.now())
-            p, arm = self._p, self._arm(node)
+            p, arm = self._p, self._look(self.now()).arms[node]
             energy = p.lasers.laser_393.wavelength_m / p.converter.signal_wavelength_m
             return (
                 p.alignment.power_w
@@ -286,17 +281,17 @@ class Laboratory:
 
     def _all_counts(self) -> list[int]:
         with self.lock:
-            self._advance(self.now())
+            self._look(self.now())
             return self._counters.counts()
 
     # attempts
-    def _play_attempt(self, reading: Reading, start_ps: int) -> dict[str, Clicks]:
-        outlook = self._outlook(reading)
+    def _play_attempt(self, reading: Reading, start_ps: int, scene: Scene) -> dict[str, Clicks]:
+        outlook = self._outlook(reading, scene)
         patterns = outlook.patterns()
         chances = [outlook.probability(pattern) for pattern in patterns]
         quiet = "0" * len(outlook.gates)
         pattern = self._choose([*patterns, quiet], [*chances, 1 - math.fsum(chances)])
-        return self._attempt_given(reading, outlook, pattern, start_ps)
+        return self._attempt_given(reading, outlook, pattern, start_ps, scene)
 
     def _choose(self, choices: Sequence[ChoiceT], chances: Sequence[float]) -> ChoiceT:
         """One of the choices, with these chances (sum one); the last one takes what rounding leaves."""
@@ -308,7 +303,7 @@ class Laboratory:
         return choices[-1]
 
     def _attempt_given(
-        self, reading: Reading, outlook: Outlook, pattern: str, start_ps: int
+        self, reading: Reading, outlook: Outlook, pattern: str, start_ps: int, scene: Scene
     ) -> dict[str, Clicks]:
         """Draw what caused the clicks and when, and leave the ions in the state that follows."""
         ways = outlook.causes(pattern)
@@ -337,13 +332,12 @@ class Laboratory:
             pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
             for pulses in self._excitations(reading)
         ]
-        lights = self._lights()
         self._atoms.herald(
             outlook.state(way, self._phase.at(start_ps + seen_ps[0])),
             (start_ps + ready[0], start_ps + ready[1]),
-            lights,
+            scene.lights,
         )
-        self._atoms.evolve(reading, start_ps, lights, (ready[0], ready[1]))
+        self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
         return clicks
 
     def _excitations(self, reading: Reading) -> list[list[PlayedPulse]]:
