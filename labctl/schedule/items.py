@@ -15,14 +15,14 @@ from labctl.errors import ScheduleError
 SCHEDULE_VERSION = 1
 
 
-class Pulse(msgspec.Struct, frozen=True, tag="pulse"):
+class Pulse(msgspec.Struct, frozen=True, tag="pulse", forbid_unknown_fields=True):
     """A line is on for ``duration`` ps."""
 
     line: str
     duration: int
 
 
-class Tone(msgspec.Struct, frozen=True, tag="tone", omit_defaults=True):
+class Tone(msgspec.Struct, frozen=True, tag="tone", omit_defaults=True, forbid_unknown_fields=True):
     """From here on the line's tone is changed; None keeps what it was. Takes no time.
 
     frequency_hz:  offset from the line's nominal frequency, Hz
@@ -36,13 +36,13 @@ class Tone(msgspec.Struct, frozen=True, tag="tone", omit_defaults=True):
     amplitude: float | None = None
 
 
-class Wait(msgspec.Struct, frozen=True, tag="wait"):
+class Wait(msgspec.Struct, frozen=True, tag="wait", forbid_unknown_fields=True):
     """Nothing happens for ``duration`` ps."""
 
     duration: int
 
 
-class Gate(msgspec.Struct, frozen=True, tag="gate", omit_defaults=True):
+class Gate(msgspec.Struct, frozen=True, tag="gate", omit_defaults=True, forbid_unknown_fields=True):
     """An input line is open for ``duration`` ps; its clicks are counted into register ``into``.
 
     ``into`` holds the count, ``into + ".first_ps"`` the time of the first click after the gate opened (-1: none).
@@ -55,13 +55,13 @@ class Gate(msgspec.Struct, frozen=True, tag="gate", omit_defaults=True):
     threshold: int | None = None
 
 
-class Mark(msgspec.Struct, frozen=True, tag="mark"):
+class Mark(msgspec.Struct, frozen=True, tag="mark", forbid_unknown_fields=True):
     """A named instant, for drawings and analysis. Takes no time."""
 
     name: str
 
 
-class Series(msgspec.Struct, frozen=True, tag="series", omit_defaults=True):
+class Series(msgspec.Struct, frozen=True, tag="series", omit_defaults=True, forbid_unknown_fields=True):
     """Items one after the other.
 
     A named series is a block; its ``kind`` says how far a core may move it: "rigid" (offsets exact), "anchored" (begins
@@ -74,21 +74,21 @@ class Series(msgspec.Struct, frozen=True, tag="series", omit_defaults=True):
     reaction: int = 0
 
 
-class Together(msgspec.Struct, frozen=True, tag="together", omit_defaults=True):
+class Together(msgspec.Struct, frozen=True, tag="together", omit_defaults=True, forbid_unknown_fields=True):
     """Items that begin at the same time; takes as long as the longest."""
 
     items: tuple[Item, ...]
     name: str = ""
 
 
-class Repeat(msgspec.Struct, frozen=True, tag="repeat"):
+class Repeat(msgspec.Struct, frozen=True, tag="repeat", forbid_unknown_fields=True):
     """The body ``count`` times."""
 
     count: int
     body: Item
 
 
-class Track(msgspec.Struct, frozen=True, tag="track"):
+class Track(msgspec.Struct, frozen=True, tag="track", forbid_unknown_fields=True):
     """Follow a phase from the clicks of reference gates, by a recursive Bayes filter that the core runs.
 
     gates:  for each slot (register at detector 0, register at detector 1, phase bias in turns); the expected share of
@@ -105,14 +105,14 @@ class Track(msgspec.Struct, frozen=True, tag="track"):
     diffusion_rad2_per_s: float
 
 
-class Every(msgspec.Struct, frozen=True):
+class Every(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A block put before every ``attempts``-th attempt of a loop, the first included."""
 
     attempts: int
     body: Item
 
 
-class Attempt(msgspec.Struct, frozen=True, tag="attempt", omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, tag="attempt", omit_defaults=True, forbid_unknown_fields=True):
     """Play the body again and again until its gates show an outcome that ends the loop.
 
     gates:     registers of the body's gates whose clicks decide, in the order of the pattern's digits
@@ -130,14 +130,14 @@ class Attempt(msgspec.Struct, frozen=True, tag="attempt", omit_defaults=True):
     into: str = "herald"
 
 
-class Branch(msgspec.Struct, frozen=True, tag="branch"):
+class Branch(msgspec.Struct, frozen=True, tag="branch", forbid_unknown_fields=True):
     """Go on with the case that register ``on`` names (integers as decimal text); the table must be total."""
 
     on: str
     cases: dict[str, Item]
 
 
-class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True):
+class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True, forbid_unknown_fields=True):
     """Set the phase of a line's tone from a register: phase = (scale * register + offset) microturns, in integers."""
 
     register: str
@@ -146,7 +146,7 @@ class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True):
     offset: int = 0
 
 
-class Draw(msgspec.Struct, frozen=True, tag="draw", omit_defaults=True):
+class Draw(msgspec.Struct, frozen=True, tag="draw", omit_defaults=True, forbid_unknown_fields=True):
     """Draw a setting after what came before: register ``into`` becomes 0 .. len(weights) - 1 with these weights."""
 
     into: str
@@ -154,13 +154,13 @@ class Draw(msgspec.Struct, frozen=True, tag="draw", omit_defaults=True):
     source: str = "core"
 
 
-class Report(msgspec.Struct, frozen=True, tag="report"):
+class Report(msgspec.Struct, frozen=True, tag="report", forbid_unknown_fields=True):
     """Emit one record: the values of these registers now, under these column names (column -> register)."""
 
     columns: dict[str, str]
 
 
-class HostPoint(msgspec.Struct, frozen=True, tag="host_point"):
+class HostPoint(msgspec.Struct, frozen=True, tag="host_point", forbid_unknown_fields=True):
     """Stop until the host says go on: for anything that is not real-time."""
 
     name: str
@@ -185,14 +185,14 @@ Item = Union[  # noqa: UP007  (a recursive union has to be one that msgspec reso
 ]
 
 
-class Column(msgspec.Struct, frozen=True, omit_defaults=True):
+class Column(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a record's column is: its unit and what it means."""
 
     unit: str = ""
     long_name: str = ""
 
 
-class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named, complete schedule.
 
     analysis:   what kind of records it makes ("heralded_pair", "fringe", "noise", ...), for analysis and report
@@ -221,11 +221,19 @@ def from_json(data: bytes) -> Schedule:
         schedule = msgspec.json.decode(data, type=Schedule, strict=True)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise ScheduleError(f"not a schedule: {error}") from None
+    except RecursionError:
+        raise ScheduleError("not a schedule: nested too deeply") from None
     if schedule.version != SCHEDULE_VERSION:
         raise ScheduleError(
             f"schedule of version {schedule.version}; this labctl reads version {SCHEDULE_VERSION}"
         )
     return schedule
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of schedules, for other programs that write or read them."""
+    schema = msgspec.json.schema(Schedule)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "labctl schedule", **schema}
 
 
 def duration(item: Item) -> int | None:

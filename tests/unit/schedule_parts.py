@@ -89,59 +89,76 @@ pulse_items: st.SearchStrategy[Item] = st.recursive(
 )
 """Pulses that last some time and waits, in loops that are played."""
 
-# anything that has the right types, sensible or not
-_integers = st.one_of(
-    st.integers(-3, 3),
-    st.integers(-(10**6), 10**9),
-    st.integers(),
-    st.sampled_from((10**200, -(10**200), 2**62, 2**63)),
-)
-_floats = st.floats()
 _names = st.sampled_from(
     (*LINES, "bob.none", "", "n0", "n1", "n0.bright", "herald", "timeout", "0", "1", "again", "phase", "²")
 )
-_any_leaf = st.one_of(
-    st.builds(Pulse, _names, _integers),
-    st.builds(Tone, _names, st.none() | _floats, st.none() | _floats, st.none() | _floats),
-    st.builds(Wait, _integers),
-    st.builds(Gate, _names, _integers, _names, st.none() | _integers),
-    st.builds(Mark, _names),
-    st.builds(
-        Track, st.lists(st.tuples(_names, _names, _floats), max_size=2).map(tuple), _names, _floats, _floats
-    ),
-    st.builds(Feedback, _names, _names, _integers, _integers),
-    st.builds(Draw, _names, st.lists(_floats, max_size=3).map(tuple)),
-    st.builds(Report, st.dictionaries(_names, _names, max_size=3)),
-    st.builds(HostPoint, _names),
-)
 
 
-def _any_group(inner: st.SearchStrategy[Item]) -> st.SearchStrategy[Item]:
-    items = st.lists(inner, max_size=4).map(tuple)
+def _any_leaf(integers: st.SearchStrategy[int], floats: st.SearchStrategy[float]) -> st.SearchStrategy[Item]:
+    slots = st.lists(st.tuples(_names, _names, floats), max_size=2).map(tuple)
     return st.one_of(
-        st.builds(Series, items, _names, st.sampled_from(("rigid", "anchored", "free")), _integers),
+        st.builds(Pulse, _names, integers),
+        st.builds(Tone, _names, st.none() | floats, st.none() | floats, st.none() | floats),
+        st.builds(Wait, integers),
+        st.builds(Gate, _names, integers, _names, st.none() | integers),
+        st.builds(Mark, _names),
+        st.builds(Track, slots, _names, floats, floats),
+        st.builds(Feedback, _names, _names, integers, integers),
+        st.builds(Draw, _names, st.lists(floats, max_size=3).map(tuple)),
+        st.builds(Report, st.dictionaries(_names, _names, max_size=3)),
+        st.builds(HostPoint, _names),
+    )
+
+
+def _any_group(inner: st.SearchStrategy[Item], integers: st.SearchStrategy[int]) -> st.SearchStrategy[Item]:
+    items = st.lists(inner, max_size=4).map(tuple)
+    patterns = st.sampled_from(("0", "1", "00", "01", "10", "11", "x"))
+    return st.one_of(
+        st.builds(Series, items, _names, st.sampled_from(("rigid", "anchored", "free")), integers),
         st.builds(Together, items, _names),
-        st.builds(Repeat, _integers, inner),
+        st.builds(Repeat, integers, inner),
         st.builds(
             Attempt,
             inner,
             st.lists(_names, max_size=3).map(tuple),
-            st.dictionaries(st.sampled_from(("0", "1", "00", "01", "10", "11", "x")), _names),
-            _integers,
-            st.none() | st.builds(Every, _integers, inner),
+            st.dictionaries(patterns, _names),
+            integers,
+            st.none() | st.builds(Every, integers, inner),
             _names,
         ),
         st.builds(Branch, _names, st.dictionaries(_names, inner, max_size=3)),
     )
 
 
-any_items: st.SearchStrategy[Item] = st.recursive(_any_leaf, _any_group, max_leaves=15)
-any_schedules = st.builds(
-    Schedule,
-    _names,
-    any_items,
-    _names,
-    st.dictionaries(_names, _integers | _names),
-    st.dictionaries(_names, st.builds(Column, _names, _names)),
-    st.sampled_from(("round", "shot")),
+def schedules(
+    integers: st.SearchStrategy[int], floats: st.SearchStrategy[float]
+) -> st.SearchStrategy[Schedule]:
+    """Schedules of the right types with numbers from these."""
+    items = st.recursive(
+        _any_leaf(integers, floats), lambda inner: _any_group(inner, integers), max_leaves=15
+    )
+    return st.builds(
+        Schedule,
+        _names,
+        items,
+        _names,
+        st.dictionaries(_names, integers | _names),
+        st.dictionaries(_names, st.builds(Column, _names, _names)),
+        st.sampled_from(("round", "shot")),
+    )
+
+
+any_schedules = schedules(
+    st.one_of(
+        st.integers(-3, 3),
+        st.integers(-(10**6), 10**9),
+        st.integers(),
+        st.sampled_from((10**200, -(10**200), 2**62, 2**63)),
+    ),
+    st.floats(),
 )
+"""Anything that has the right types, sensible or not."""
+storable_schedules = schedules(
+    st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False)
+)
+"""Schedules whose numbers JSON has words for."""
