@@ -15,13 +15,14 @@ PUMP_CHANNEL = 4
 
 
 def first_light(lab: Steps) -> Figures:
-    """The tracked fringe, then ``ROUNDS`` heralded pairs, then the noise with one converter on at a time and with both."""
+    """The tracked fringe, the noise, then ``ROUNDS`` heralded pairs; at the end the noise of each arm alone."""
     lab.say("phase stabilised on single clicks of the 393 nm reference: fringe scan")
     fringe = lab.run("fringe", FRINGE_SHOTS, "tracked phase fed forward")
+    lab.say("noise: no signal light, both converters pumped")
+    both = lab.run("noise", NOISE_GATES, "both converters", gate=GATE)
     lab.say("heralded entanglement, alpha = 17 %")
     link = lab.run("link", ROUNDS, "alpha = 17 %", alpha=0.17, measure="fidelity")
-    lab.say("noise: no signal light, both converters pumped, then one at a time")
-    both = lab.run("noise", NOISE_GATES, "both converters", gate=GATE)
+    lab.say("noise of each arm: one converter pumped at a time")
     arms = [noise_of(lab, "alice", "bob"), noise_of(lab, "bob", "alice")]
     lab.wait_ready(60.0)
     return Figures(

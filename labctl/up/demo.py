@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def demo(
                 acquisition = Acquisition(client, copy, lab, where)
                 steps = BusSteps(copy, lab, client, acquisition, supervisor, echo, observer, ended)
                 figures = procedure(steps)
+        shutil.rmtree(supervisor.state, ignore_errors=True)  # logs of a demo that went well
     published = read_toml(config.path.parent / config.demo.published)
     rows = compare(with_link_efficiency(figures.values, published), published)
     _publish(figures, rows)

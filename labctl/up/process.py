@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
     except LabError as error:
         print(json.dumps({"error": type(error).__name__, "text": str(error)}), flush=True)
         return 1
-    except Exception as error:  # noqa: BLE001  (a fault of the lab's own code: named here, its traceback in the log)
+    except Exception as error:
         logging.getLogger(__name__).exception("cannot begin")
         text = f"process {task.node or task.role} failed: {type(error).__name__}: {error}; traceback in {task.log}"
         print(json.dumps({"error": "LabError", "text": text}), flush=True)

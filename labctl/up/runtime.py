@@ -39,13 +39,20 @@ class Runtime(msgspec.Struct, frozen=True):
 
 
 def state_folder(lab: Path) -> Path:
-    """Where what belongs to running labs is kept: ``.labctl`` in the lab folder, or in the home folder if that cannot be written."""
+    """Where what belongs to running labs is kept: ``.labctl`` in the lab folder; in the home folder for the lab shipped with labctl."""
+    if lab.name == "_lab":
+        return _in_home()
     folder = lab / ".labctl"
     with contextlib.suppress(OSError):  # a lab folder shipped with an installed labctl may be read-only
         folder.mkdir(exist_ok=True)
     if not os.access(folder, os.W_OK):
-        folder = Path.home() / ".local" / "state" / "labctl"
-        folder.mkdir(parents=True, exist_ok=True)
+        return _in_home()
+    return folder
+
+
+def _in_home() -> Path:
+    folder = Path.home() / ".local" / "state" / "labctl"
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -93,8 +93,14 @@ class Supervisor:
             os.getpid(),
             str(self.runs),
             utc_now(),
-            str(self._claim.folder),
+            str(self.state),
         )
+
+    @property
+    def state(self) -> Path:
+        """Folder of the logs of this lab's processes."""
+        assert self._claim is not None
+        return self._claim.folder
 
     def wait_ready(
         self, timeout_s: float, on_change: Callable[[list[DeviceRow]], None] | None = None
