@@ -298,17 +298,7 @@ def _publish(figures: Figures, rows: list[Row]) -> None:
         }
         for r in rows
     ]
-    about["related"] = []
-    for one in figures.related:
-        other = folders.read_json(one.folder)
-        about["related"].append(
-            {
-                "rid": one.rid,
-                "folder": one.folder.name,
-                "analysis": other["analysis"],
-                "arguments": other["arguments"],
-            }
-        )
+    about["related"] = [_reference(one) for one in figures.related]
     publish(figures.folder, about)
 
 
