@@ -1,7 +1,10 @@
 """Round trip of reading one value over loopback TCP, client and server in separate processes: labctl and its peers.
 
 The reference ("bare") is a pyzmq DEALER/ROUTER echo with msgspec in blocking threads: the least this transport costs.
-Rounds are interleaved, so that everybody sees the same machine. ``python benchmarks/bus.py [--json] [--rounds N]``
+Rounds are interleaved, so that everybody sees the same machine; ZeroMQ's six thread wake-ups still make it bimodal on a
+virtual machine (about 30 us while cores stay awake, 80 to 120 us when they sleep between them), bare or not. "rpyc" is
+the call as people write it (two round trips), "rpyc kept" keeps the remote method (one).
+``python benchmarks/bus.py [--json] [--rounds N]``
 """
 
 from __future__ import annotations
