@@ -14,9 +14,11 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind:              "switch", "tone" (a DDS behind a switch: takes Tone) or "detector"
     grid_ps:           times must be multiples of this
     shortest_ps:       shortest pulse or gate
-    dead_ps:           shortest time off between two pulses
-    duty:              largest share of time on, 0 to 1, over ``duty_over_ps``
-    delay_ps:          from the core's edge to the light (or from the click to the core), applied when lowering
+    dead_ps:           shortest time off between two pulses; pulses that touch keep the line on and are fine
+    duty:              largest share of time on, 0 to 1: of each block and loop, averaged over its length or over
+                       ``duty_over_ps``, whichever is longer
+    delay_ps:          from the core's edge to the light (outputs: edges leave the core that much earlier) or from the
+                       click to the core (inputs: gates open that much later); applied when lowering
     longest_ps:        longest pulse, 0 for no limit
     lowest_hz, highest_hz:  the band of a tone line's frequency offset, Hz
     bright_on:         for detectors: lines whose light harms it; they must be off while its gate is open
