@@ -9,10 +9,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from numba import njit
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
 GRID = 128
+FORGOTTEN_RAD2 = 60.0
+"""Spread after which nothing is left of what was known, to the last digit: exp(-60 / 2) = 1e-13."""
 
 
 class PhaseFilter:
@@ -25,14 +30,14 @@ class PhaseFilter:
 
     def __init__(self, contrast: float, diffusion_rad2_per_s: float, biases_rad: tuple[float, ...]) -> None:
         self.diffusion_rad2_per_s = diffusion_rad2_per_s
-        self.posterior: NDArray[np.float64] = np.full(GRID, 1.0 / GRID)
+        self.posterior: Floats = np.full(GRID, 1.0 / GRID)
         grid = np.arange(GRID) * (2 * math.pi / GRID)
         fringe = contrast * np.cos(grid[None, :] + np.asarray(biases_rad)[:, None])
-        self._log_0: NDArray[np.float64] = np.log((1 + fringe) / 2)
-        self._log_1: NDArray[np.float64] = np.log((1 - fringe) / 2)
+        self._log_0: Floats = np.log((1 + fringe) / 2)
+        self._log_1: Floats = np.log((1 - fringe) / 2)
         self._updated_s: float | None = None
 
-    def follow(self, counts: NDArray[np.int64], times_s: NDArray[np.float64]) -> None:
+    def follow(self, counts: Counts, times_s: Floats) -> None:
         """Take in cycles: ``counts`` of shape (cycles, slots, 2), clicks; ``times_s`` of shape (cycles,), end of each cycle, s."""
         if len(times_s) == 0:
             return
@@ -55,29 +60,51 @@ class PhaseFilter:
         return math.atan2(mean.imag, mean.real), math.sqrt(max(0.0, -2 * math.log(length)))
 
 
-@njit(cache=True)
-def _follow(posterior, log_0, log_1, counts, variances):  # type: ignore[no-untyped-def]  # pyright: ignore
-    """Predict and update ``posterior`` in place for each cycle."""
+@njit(cache=True, nogil=True)
+def _diffuse(posterior: Floats, spread: Floats, variance: float) -> None:
+    """Spread ``posterior`` on the circle by a Gaussian of this variance; ``spread`` is room to work in.
+
+    Below half a grid step squared, where a sampled Gaussian would spread too little, three points do it exactly.
+    """
     size = posterior.shape[0]
     step = 2 * math.pi / size
+    if variance <= 0.0:
+        return
+    if variance > FORGOTTEN_RAD2:
+        posterior[:] = 1.0 / size
+        return
+    kernel = np.zeros(size)
+    if variance < 0.5 * step * step:
+        share = 0.5 * variance / (step * step)
+        kernel[0], kernel[1], kernel[size - 1] = 1 - 2 * share, share, share
+        reach = 1
+    else:
+        widest = 8.0 * math.sqrt(variance)
+        reach = min(size // 2, int(widest / step) + 1)
+        turns = int(widest / (2 * math.pi)) + 1 if reach == size // 2 else 0
+        total = 0.0
+        for k in range(-reach, size - reach if reach == size // 2 else reach + 1):
+            weight = 0.0
+            for turn in range(-turns, turns + 1):
+                weight += math.exp(-0.5 * (k * step + turn * 2 * math.pi) ** 2 / variance)
+            kernel[k % size] = weight
+            total += weight
+        kernel /= total
+    for i in range(size):
+        value = 0.0
+        for k in range(-reach, size - reach if reach == size // 2 else reach + 1):
+            value += kernel[k % size] * posterior[(i - k) % size]
+        spread[i] = value
+    posterior[:] = spread
+
+
+@njit(cache=True, nogil=True)
+def _follow(posterior: Floats, log_0: Floats, log_1: Floats, counts: Counts, variances: Floats) -> None:
+    """Predict and update ``posterior`` in place for each cycle."""
+    size = posterior.shape[0]
     spread = np.empty(size)
-    kernel = np.empty(size)
     for cycle in range(counts.shape[0]):
-        variance = variances[cycle]
-        if variance > 40.0:  # nothing is left of what was known
-            posterior[:] = 1.0 / size
-        elif variance > 0.0:
-            reach = min(size // 2, int(6.0 * math.sqrt(variance) / step) + 1)
-            total = 0.0
-            for k in range(-reach, reach):
-                kernel[k + reach] = math.exp(-0.5 * (k * step) ** 2 / max(variance, 0.02 * step * step))
-                total += kernel[k + reach]
-            for i in range(size):
-                value = 0.0
-                for k in range(-reach, reach):
-                    value += kernel[k + reach] * posterior[(i - k) % size]
-                spread[i] = value / total
-            posterior[:] = spread
+        _diffuse(posterior, spread, variances[cycle])
         highest = -1e300
         for i in range(size):
             value = math.log(posterior[i] + 1e-300)

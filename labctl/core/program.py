@@ -6,30 +6,31 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from labctl.errors import CoreError
 from labctl.schedule.items import (
     Attempt,
     Branch,
     Draw,
     Feedback,
+    Gate,
     HostPoint,
     Item,
-    Mark,
+    Pulse,
     Repeat,
     Report,
     Schedule,
     Series,
+    Together,
     Tone,
     Track,
-    Wait,
 )
-from labctl.schedule.timeline import Timeline, flatten, straight
+from labctl.schedule.timeline import NOMINAL, Timeline, ToneState, flatten, straight
 from labctl.sim.played import OpenGate, PlayedPulse, Segment
 
-ToneState = tuple[float, float, float]
-"""Frequency offset in Hz, phase in turns, relative amplitude."""
-NOMINAL: ToneState = (0.0, 0.0, 1.0)
 UNSET: ToneState = (math.nan, math.nan, math.nan)
+"""Whatever it was before."""
 
 
 @dataclass(eq=False)
@@ -37,25 +38,41 @@ class Straight:
     """A straight piece; tones it inherits are filled in when it is played."""
 
     timeline: Timeline
-    inherits: tuple[str, ...]
-    """Lines whose tone at the start of the piece is used by one of its pulses."""
+    inherits: tuple[tuple[str, int], ...]
+    """(line, part of its tone: 0 frequency, 1 phase, 2 amplitude) that a pulse takes from before the piece."""
     leaves: dict[str, ToneState]
     """Tones at the end of the piece; NaN where inherited."""
-    duration_ps: int
-    thresholds: dict[str, int]
-    _segments: dict[tuple[ToneState, ...], Segment] = field(
-        default_factory=dict[tuple[ToneState, ...], Segment]
-    )
+    _segments: dict[tuple[float, ...], Segment] = field(default_factory=dict[tuple[float, ...], Segment])
+
+    @property
+    def duration_ps(self) -> int:
+        """Length of the piece, ps."""
+        return self.timeline.total_ps
+
+    @property
+    def thresholds(self) -> dict[str, int]:
+        """Register -> counts from which it is bright."""
+        return self.timeline.thresholds
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Registers of its gates, in order of time."""
+        line = self.timeline
+        return tuple(line.into[int(i)] for i in line.register[line.is_gate])
 
     def segment(self, tones: Mapping[str, ToneState]) -> Segment:
         """The piece with the tones that hold now."""
-        key = tuple(tones.get(line, NOMINAL) for line in self.inherits)
+        key = self.inherited(tones)
         found = self._segments.get(key)
         if found is None:
             if len(self._segments) > 64:  # tones fed back from a measured phase hardly ever repeat
                 self._segments.clear()
-            found = self._segments[key] = self._resolve(dict(zip(self.inherits, key, strict=True)))
+            found = self._segments[key] = self._resolve(tones)
         return found
+
+    def inherited(self, tones: Mapping[str, ToneState]) -> tuple[float, ...]:
+        """The values of what it inherits."""
+        return tuple(tones.get(line, NOMINAL)[part] for line, part in self.inherits)
 
     def after(self, tones: dict[str, ToneState]) -> None:
         """Bring ``tones`` to the end of the piece."""
@@ -68,25 +85,54 @@ class Straight:
         pulses: list[PlayedPulse] = []
         gates: list[OpenGate] = []
         for i in range(len(line.start_ps)):
-            name = line.lines[line.line[i]]
+            name = line.lines[int(line.line[i])]
             start, length = int(line.start_ps[i]), int(line.duration_ps[i])
             if line.is_gate[i]:
-                gates.append(OpenGate(name, start, length, line.into[line.register[i]]))
+                gates.append(OpenGate(name, start, length, line.into[int(line.register[i])]))
             else:
                 tone = (float(line.frequency_hz[i]), float(line.phase_turns[i]), float(line.amplitude[i]))
                 pulses.append(PlayedPulse(name, start, length, *_filled(tone, tones.get(name, NOMINAL))))
-        return Segment(tuple(pulses), tuple(gates), self.duration_ps)
+        return Segment(tuple(pulses), tuple(gates), line.total_ps)
 
 
 @dataclass(eq=False)
 class AttemptLoop:
-    """An attempt loop: one straight body, one straight interleaved block (or none) and its phase trackers."""
+    """An attempt loop: one straight body, and a straight block (or none) with its phase trackers before every ``every``-th attempt."""
 
     item: Attempt
     body: Straight
     between: Straight | None
     every: int
     tracks: tuple[Track, ...]
+    deciding: tuple[int, ...]
+    """Places, among the body's gates in order of time, of the gates that decide."""
+
+    def outcome(self, pattern: str) -> str:
+        """What a click pattern of all gates of the body means."""
+        return self.item.outcomes["".join(pattern[place] for place in self.deciding)]
+
+    def segments(self, tones: dict[str, ToneState]) -> tuple[Segment | None, Segment]:
+        """Block and attempt as they are played every time; ``tones`` is brought to the end of an attempt.
+
+        CoreError if a tone would not be the same the first time as later: a loop is not unrolled.
+        """
+        first = dict(tones)
+        if self.between is not None:
+            self.between.after(tones)
+        attempt = dict(tones)
+        self.body.after(tones)
+        later = dict(tones)
+        same = self.every == 1 or self.body.inherited(later) == self.body.inherited(attempt)
+        if self.between is not None:
+            same = same and self.between.inherited(later) == self.between.inherited(first)
+            self.between.after(later)
+        if not same or self.body.inherited(later) != self.body.inherited(attempt):
+            inherited = {line for piece in (self.between, self.body) if piece for line, _ in piece.inherits}
+            raise CoreError(
+                f"attempt loop {self.item.into!r}: the first attempt would have other tones than those after it; "
+                f"set them inside the attempt, before the pulse that uses them (one of {', '.join(sorted(inherited))})"
+            )
+        return None if self.between is None else self.between.segment(first), self.body.segment(attempt)
 
 
 @dataclass(eq=False)
@@ -187,45 +233,37 @@ def _attempt(item: Attempt) -> AttemptLoop:
                 "a block interleaved into an attempt loop must be straight, apart from Track items"
             )
         between = _straight(Series(rest))
-    return AttemptLoop(item, _straight(item.body), between, every, tracks)
+    body = _straight(item.body)
+    missing = [register for register in item.gates if register not in body.gates]
+    if missing:
+        raise CoreError(f"attempt loop {item.into!r}: no gate of its body counts into {', '.join(missing)}")
+    deciding = tuple(body.gates.index(register) for register in item.gates)
+    return AttemptLoop(item, body, between, every, tracks, deciding)
 
 
 def _straight(item: Item) -> Straight:
     names = _tone_lines(item)
     timeline, leaves = flatten(item, dict.fromkeys(names, UNSET))
-    inherits: dict[str, None] = {}
-    for i in range(len(timeline.start_ps)):
-        if not timeline.is_gate[i] and (
-            math.isnan(timeline.frequency_hz[i])
-            or math.isnan(timeline.phase_turns[i])
-            or math.isnan(timeline.amplitude[i])
-        ):
-            inherits[timeline.lines[timeline.line[i]]] = None
-    thresholds = dict(timeline.thresholds)
-    return Straight(timeline, tuple(inherits), dict(leaves), timeline.total_ps, thresholds)
+    tones = np.stack([timeline.frequency_hz, timeline.phase_turns, timeline.amplitude], axis=1)
+    pulse, part = np.nonzero(np.isnan(tones) & ~timeline.is_gate[:, None])
+    inherits = {
+        (timeline.lines[int(line)], int(which)): None
+        for line, which in zip(timeline.line[pulse], part, strict=True)
+    }
+    return Straight(timeline, tuple(inherits), leaves)
 
 
 def _tone_lines(item: Item) -> set[str]:
     """Every line the item pulses or tunes."""
-    found: set[str] = set()
-    stack: list[Item] = [item]
-    while stack:
-        part = stack.pop()
-        match part:
-            case Series():
-                stack.extend(part.items)
-            case Repeat():
-                stack.append(part.body)
-            case Tone():
-                found.add(part.line)
-            case Wait() | Mark():
-                pass
-            case _:
-                line = getattr(part, "line", None)
-                if isinstance(line, str):
-                    found.add(line)
-                stack.extend(getattr(part, "items", ()))
-    return found
+    match item:
+        case Series() | Together():
+            return set[str]().union(*(_tone_lines(part) for part in item.items))
+        case Repeat():
+            return _tone_lines(item.body)
+        case Pulse() | Gate() | Tone():
+            return {item.line}
+        case _:
+            return set()
 
 
 def _filled(tone: ToneState, old: ToneState) -> ToneState:

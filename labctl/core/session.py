@@ -98,19 +98,22 @@ class CoreSession:
         self._discard()
 
     def messages(self) -> Iterator[Message | None]:
-        """Messages as they come, None about twice a second in between, until the finished message."""
-        while True:
+        """Messages as they come, None about twice a second in between, until the finished message (none after ``abandon``)."""
+        while not self._abandoned.is_set():
             message = self.next_message(0.5)
             yield message
             if isinstance(message, FinishedMessage):
                 return
 
     def next_message(self, timeout_s: float) -> Message | None:
-        """The next message, None if none came in time."""
+        """The next message, None if none came in time. After the finished message the core is free for the next run."""
         try:
-            return self._queue.get(timeout=timeout_s)
+            message = self._queue.get(timeout=timeout_s)
         except queue.Empty:
             return None
+        if isinstance(message, FinishedMessage) and self._thread is not None:
+            self._thread.join()
+        return message
 
     def _discard(self) -> None:
         while not self._queue.empty():
@@ -147,5 +150,5 @@ class CoreSession:
                 )
             )
         else:
-            reason = "complete" if end.rounds >= rounds and not self._control.stopping.is_set() else "stopped"
+            reason = "complete" if end.rounds >= rounds else "stopped"
             self._put(FinishedMessage(reason, end.time_ps, end.attempts))

@@ -16,16 +16,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from labctl.core.course import Course
 from labctl.core.phase_filter import PhaseFilter
-from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight, ToneState
+from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight
 from labctl.errors import CoreError
 from labctl.schedule.items import Draw, Feedback, HostPoint, Report, Track
-from labctl.sim.played import Clicks, Record, Segment, World
+from labctl.schedule.timeline import NOMINAL, ToneState
+from labctl.sim.played import Clicks, Odds, Record, World
 
 TRACKED_CYCLES = 64
 """Reference cycles played before a herald: many times the memory of a phase tracker (about 4 to 11 cycles)."""
 PS_PER_S = 1e12
-MICROTURN_RAD = 2 * math.pi / 1e6
+TURN = 1_000_000
+"""Microturns in a turn."""
+AGAIN = "again"
+"""Outcome of an attempt that does not end its loop."""
 
 Value = float | int | str
 
@@ -34,33 +39,42 @@ class Stopped(Exception):  # noqa: N818  (not an error: somebody asked for it)
     """The run was told to stop."""
 
 
-@dataclass
 class Control:
     """How another thread pauses, resumes or stops a core that is playing."""
 
-    paused: threading.Event = field(default_factory=threading.Event)
-    stopping: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._playing = threading.Event()
+        self._playing.set()
 
     def stop(self) -> None:
         """End after the attempt or shot in progress."""
         self.stopping.set()
-        self.go_on.set()
+        self._playing.set()
 
     def pause(self) -> None:
         """Wait, after the attempt in progress, until ``resume``."""
-        self.go_on.clear()
-        self.paused.set()
+        self._playing.clear()
 
     def resume(self) -> None:
         """Go on."""
-        self.paused.clear()
-        self.go_on.set()
+        self._playing.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the core has to stop or to pause."""
+        return self.stopping.is_set() or not self._playing.is_set()
+
+    def wait(self) -> bool:
+        """Return once the core may go on (True) or has to stop (False)."""
+        if not self.stopping.is_set():
+            self._playing.wait()
+        return not self.stopping.is_set()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come. Times in ps of laboratory time since the core began it; pauses do not count."""
+    """How far a run has come: rounds finished, attempts, ps of laboratory time since it began; pauses do not count."""
 
     time_ps: int
     attempts: int
@@ -78,6 +92,7 @@ class _Run:
     origin_ps: int = 0
     paused_ps: int = 0
     attempts: int = 0
+    rounds: int = 0
     records: int = 0
 
 
@@ -113,15 +128,14 @@ class SimCore:
         self._progress = progress
         self._run = run = _Run(records=first_record)
         run.origin_ps = run.time_ps = self._world.now_ps()
-        done = 0
         try:
-            while done < rounds:
+            while run.rounds < rounds:
                 self._heed()
                 self._play(program.root)
-                done += 1
+                run.rounds += 1
         except Stopped:
-            return self._report_progress(done)
-        return self._report_progress(done)
+            pass
+        return self._report_progress()
 
     # one step after another
     def _play(self, step: Step) -> None:
@@ -156,15 +170,16 @@ class SimCore:
 
     def _play_straight(self, step: Straight) -> None:
         run = self._run
-        with self._lock:
-            clicks = self._world.play(step.segment(run.tones), run.time_ps)
-        self._store(clicks, step)
+        if len(step.timeline) or step.duration_ps:
+            with self._lock:
+                clicks = self._world.play(step.segment(run.tones), run.time_ps)
+            self._store(clicks, step)
         step.after(run.tones)
         run.time_ps += step.duration_ps
         self._world.wait_until_ps(run.time_ps)
 
     def _case(self, choice: Choice) -> Step:
-        value = self._run.registers.get(choice.on)
+        value = self._register(choice.on)
         case = choice.cases.get(str(value))
         if case is None:
             raise CoreError(
@@ -174,18 +189,26 @@ class SimCore:
 
     def _feed_back(self, item: Feedback) -> None:
         run = self._run
-        frequency_hz, _, amplitude = run.tones.get(item.line, (0.0, 0.0, 1.0))
-        microturns = (item.scale * int(run.registers[item.register]) + item.offset) % 1_000_000
-        run.tones[item.line] = (frequency_hz, microturns / 1e6, amplitude)
+        frequency_hz, _, amplitude = run.tones.get(item.line, NOMINAL)
+        microturns = (item.scale * int(self._register(item.register)) + item.offset) % TURN
+        run.tones[item.line] = (frequency_hz, microturns / TURN, amplitude)
 
     def _report(self, item: Report) -> None:
         run = self._run
-        values = {column: run.registers[register] for column, register in item.columns.items()}
+        values = {column: self._register(register) for column, register in item.columns.items()}
         record = Record(run.records, run.time_ps - run.origin_ps - run.paused_ps, values)
         run.records += 1
         self._emit(record)
 
-    def _store(self, clicks: dict[str, Clicks], step: Straight) -> None:
+    def _register(self, name: str) -> Value:
+        try:
+            return self._run.registers[name]
+        except KeyError:
+            raise CoreError(
+                f"register {name!r} is read before anything was put into it; `labctl check` says where"
+            ) from None
+
+    def _store(self, clicks: Mapping[str, Clicks], step: Straight) -> None:
         for register, seen in clicks.items():
             self._run.registers[register] = seen.count
             self._run.registers[f"{register}.first_ps"] = seen.first_ps
@@ -196,119 +219,80 @@ class SimCore:
     # attempt loops
     def _play_attempts(self, loop: AttemptLoop) -> None:
         """Until an outcome ends the loop; see the module's docstring."""
-        run = self._run
-        body = loop.body.segment(run.tones)
-        between = None if loop.between is None else loop.between.segment(run.tones)
-        block_ps = 0 if between is None else between.duration_ps
-        period_ps = block_ps + loop.every * body.duration_ps
-        begin = run.time_ps
-        accounted = 0  # whole periods the world has been told of
-        attempt = 0  # attempts that have passed
-        limit = loop.item.limit
-
-        def start_of(index: int) -> int:
-            return (
-                begin + (index // loop.every) * period_ps + block_ps + (index % loop.every) * body.duration_ps
-            )
-
-        before = 0  # attempts before a pause
-        while before + attempt < limit:
-            if self._control.paused.is_set() or self._control.stopping.is_set():
-                run.time_ps = start_of(attempt) - block_ps
+        run, item = self._run, loop.item
+        between, body = loop.segments(run.tones)
+        course = Course(between, body, loop.every, run.time_ps)
+        look_back = 0 if between is None else TRACKED_CYCLES if loop.tracks else 1
+        before = 0  # attempts until the last pause
+        done = 0  # attempts since
+        outcome = AGAIN
+        while outcome == AGAIN and before + done < item.limit:
+            if self._control.asked:
+                self._tell(course, done)
                 self._heed()
-                begin, before, attempt, accounted = run.time_ps, before + attempt, 0, 0
-            start = start_of(attempt)
+                before, done, course = before + done, 0, Course(between, body, loop.every, run.time_ps)
             with self._lock:
-                odds = self._world.odds(body, start)
-            slots = max(1, self._attempts_between(start, odds.until_ps, period_ps, loop.every))
-            chance = math.fsum(odds.patterns.values())
-            waited = int(self._rng.geometric(chance)) if chance > 0 else slots + 1
-            passed = min(slots, limit - before - attempt)
-            if waited > passed:
-                attempt += passed
-                run.attempts += passed
-                accounted = self._account(
-                    between, body, loop, begin, period_ps, accounted, attempt // loop.every - TRACKED_CYCLES
-                )
-                self._world.wait_until_ps(start_of(attempt) - block_ps)
-                self._report_progress(run.records)
-                continue
-            hit = attempt + waited - 1
-            run.attempts += waited
-            pattern = self._pattern(odds.patterns, chance)
-            block = hit // loop.every
-            accounted = self._account(
-                between, body, loop, begin, period_ps, accounted, block - TRACKED_CYCLES + 1
-            )
-            if between is not None and loop.between is not None:
-                self._track(loop, between, [begin + j * period_ps for j in range(accounted, block + 1)])
-            accounted = block + 1
-            at = start_of(hit)
+                odds = self._world.odds(body, course.start_ps(done))
+            last = min(item.limit - before, max(done + 1, course.first_from(odds.until_ps)))
+            chance = min(1.0, math.fsum(odds.patterns.values()))
+            hit = done - 1 + (int(self._rng.geometric(chance)) if chance > 0 else last + 1)
+            if hit >= last:  # nothing happens as long as these odds hold
+                run.attempts += last - done
+                done = last
+                self._tell(course, (done // loop.every - look_back) * loop.every)
+            else:
+                run.attempts += hit + 1 - done
+                done = hit + 1
+                outcome = self._event(loop, course, self._pattern(odds, chance), hit, look_back)
+            run.time_ps = course.passed_ps(done)
+            self._world.wait_until_ps(run.time_ps)
+            self._report_progress()
+        self._tell(course, done)
+        run.registers[item.into] = "timeout" if outcome == AGAIN else outcome
+        run.registers[f"{item.into}.attempts"] = before + done
+
+    def _event(self, loop: AttemptLoop, course: Course, pattern: str, hit: int, look_back: int) -> str:
+        """Play the attempt in which something clicked, and the blocks before it that trackers need; its outcome."""
+        block = hit // loop.every
+        self._tell(course, min(hit, (block - look_back + 1) * loop.every))
+        self._look_back(loop, course, range(course.blocks(course.told), block + 1))
+        skipped = hit - course.told
+        with self._lock:
+            if skipped:
+                length = skipped * course.body.duration_ps
+                self._world.skip([(course.body, skipped)], course.start_ps(course.told), length)
+            clicks = self._world.play_given(course.body, pattern, course.start_ps(hit))
+        course.told = hit + 1
+        outcome = loop.outcome(pattern)
+        if outcome != AGAIN:
+            self._store(clicks, loop.body)
+        return outcome
+
+    def _tell(self, course: Course, attempts: int) -> None:
+        """Tell the world of what passed without an event until so many attempts were over."""
+        if attempts > course.told:
             with self._lock:
-                clicks = self._world.play_given(body, pattern, at)
-            attempt = hit + 1
-            outcome = loop.item.outcomes[pattern]
-            if outcome != "again":
-                run.time_ps = at + body.duration_ps
-                self._store(clicks, loop.body)
-                loop.body.after(run.tones)
-                run.registers[loop.item.into] = outcome
-                run.registers[f"{loop.item.into}.attempts"] = before + attempt
-                self._world.wait_until_ps(run.time_ps)
-                self._report_progress(run.records)
-                return
-        run.time_ps = start_of(attempt)
-        run.registers[loop.item.into] = "timeout"
-        run.registers[f"{loop.item.into}.attempts"] = before + attempt
+                self._world.skip(*course.untold(attempts))
+            course.told = attempts
 
-    @staticmethod
-    def _attempts_between(start: int, until: int, period_ps: int, every: int) -> int:
-        return max(0, math.ceil((until - start) / period_ps * every))
-
-    def _account(
-        self,
-        between: Segment | None,
-        body: Segment,
-        loop: AttemptLoop,
-        begin: int,
-        period_ps: int,
-        done: int,
-        upto: int,
-    ) -> int:
-        """Tell the world of whole periods ``done`` to ``upto`` that passed without an event; the new ``done``."""
-        count = upto - done
-        if count <= 0:
-            return done
-        played = (
-            [(body, count * loop.every)]
-            if between is None
-            else [(between, count), (body, count * loop.every)]
-        )
+    def _look_back(self, loop: AttemptLoop, course: Course, blocks: range) -> None:
+        """Play these blocks and update the phase trackers from their clicks."""
+        if not blocks or course.between is None or loop.between is None:
+            return
+        starts = [course.block_start_ps(block) for block in blocks]
         with self._lock:
-            self._world.skip(played, begin + done * period_ps, count * period_ps)
-        return upto
-
-    def _track(self, loop: AttemptLoop, between: Segment, starts: list[int]) -> None:
-        """Play the reference slots of the interleaved block at ``starts`` and update the phase trackers from their clicks."""
-        with self._lock:
-            counts = self._world.play_many(between, starts)
-        times_s = (np.asarray(starts, np.int64) + between.duration_ps) / PS_PER_S
+            counts = self._world.play_many(course.between, starts)
+        times_s = (np.asarray(starts, np.int64) + course.block_ps) / PS_PER_S
         for track in loop.tracks:
-            slots = np.stack(
-                [
-                    np.stack([np.asarray(counts[r0], np.int64), np.asarray(counts[r1], np.int64)], axis=1)
-                    for r0, r1, _ in track.gates
-                ],
-                axis=1,
-            )
-            self._update(track, slots, times_s)
-        for register, per_start in counts.items():
-            self._run.registers[register] = int(per_start[-1])
+            gates = [np.stack([counts[r0], counts[r1]], axis=1) for r0, r1, _ in track.gates]
+            self._update(track, np.stack(gates, axis=1).astype(np.int64), times_s)
+        self._store({register: Clicks(int(seen[-1])) for register, seen in counts.items()}, loop.between)
 
     def _track_registers(self, track: Track) -> None:
         """A Track outside an attempt loop: from the registers as they are now."""
-        registers = self._run.registers
-        counts = np.array([[[int(registers[r0]), int(registers[r1])] for r0, r1, _ in track.gates]], np.int64)
+        counts = np.array(
+            [[[int(self._register(r0)), int(self._register(r1))] for r0, r1, _ in track.gates]], np.int64
+        )
         self._update(track, counts, np.array([self._run.time_ps / PS_PER_S]))
 
     def _update(
@@ -326,35 +310,32 @@ class SimCore:
         tracker.follow(counts, times_s)
         phase, sigma = tracker.estimate()
         registers = self._run.registers
-        registers[track.into] = round(phase / MICROTURN_RAD) % 1_000_000
+        registers[track.into] = round(phase / (2 * math.pi) * TURN) % TURN
         registers[f"{track.into}.sigma_rad"] = round(sigma, 6)
         registers[f"{track.into}.clicks"] = int(counts[-1].sum())
 
-    def _pattern(self, patterns: Mapping[str, float], chance: float) -> str:
-        table = list(patterns.items())
+    def _pattern(self, odds: Odds, chance: float) -> str:
         pick = self._rng.random() * chance
-        for pattern, probability in table:
+        for pattern, probability in odds.patterns.items():
             pick -= probability
             if pick < 0:
                 return pattern
-        return table[-1][0]
+        return max(odds.patterns, key=odds.patterns.__getitem__)  # what rounding leaves
 
     # control
     def _heed(self) -> None:
         """Stop or pause if asked to; after a pause the run's time is the laboratory's again."""
-        if self._control.paused.is_set() and not self._control.stopping.is_set():
-            before = self._run.time_ps
-            self._control.go_on.wait()
-            self._run.time_ps = max(before, self._world.now_ps())
-            self._run.paused_ps += self._run.time_ps - before
-        if self._control.stopping.is_set():
+        if not self._control.asked:
+            return
+        before = self._run.time_ps
+        if not self._control.wait():
             raise Stopped
+        self._run.time_ps = max(before, self._world.now_ps())
+        self._run.paused_ps += self._run.time_ps - before
 
-    def _report_progress(self, rounds: int) -> Progress:
+    def _report_progress(self) -> Progress:
         run = self._run
-        now = Progress(
-            max(run.time_ps, self._world.now_ps()) - run.origin_ps - run.paused_ps, run.attempts, rounds
-        )
+        now = Progress(run.time_ps - run.origin_ps - run.paused_ps, run.attempts, run.rounds)
         if self._progress is not None:
             self._progress(now)
         return now
