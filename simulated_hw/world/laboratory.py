@@ -73,6 +73,8 @@ class Laboratory:
         self._counters = ClickCounters(self.rng("counters"), INPUTS)
         self._tagger = Tagger(INPUTS, self._all_counts)
         self._phase = PhaseWalk(self.rng("phase"), p.phase.diffusion_rad2_per_s, p.phase.ramp_rad_per_s)
+        self._unseen = Wander(self.rng("unseen phase"), p.phase.unseen_rad, p.phase.unseen_time_s)
+        self._unseen_s = 0.0
         self._atoms = Atoms(p, self.rng)
         self._model = AttemptModel(p)
         self._readings = Readings()
@@ -132,7 +134,7 @@ class Laboratory:
             return self._atoms.pair.qubits()
 
     def true_phase_rad(self, time_ps: int) -> float:
-        """Optical phase of Alice's arm minus Bob's at the midpoint."""
+        """Optical phase of Alice's arm minus Bob's at the midpoint, as reference light has it."""
         with self.lock:
             return self._phase.at(time_ps)
 
@@ -333,12 +335,20 @@ class Laboratory:
             for pulses in self._excitations(reading)
         ]
         self._atoms.herald(
-            outlook.state(way, self._phase.at(start_ps + seen_ps[0])),
+            outlook.state(way, self._photon_phase(start_ps + seen_ps[0])),
             (start_ps + ready[0], start_ps + ready[1]),
             scene.lights,
         )
         self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
         return clicks
+
+    def _photon_phase(self, time_ps: int) -> float:
+        """Phase of Alice's photon minus Bob's at the midpoint: what the reference sees, and what it does not."""
+        elapsed = time_ps / 1e12 - self._unseen_s
+        if elapsed > 0:
+            self._unseen.step(elapsed)
+            self._unseen_s += elapsed
+        return self._phase.at(time_ps) + self._unseen.x
 
     def _excitations(self, reading: Reading) -> list[list[PlayedPulse]]:
         return [beams.get("excite_854", []) for beams in reading.beams]

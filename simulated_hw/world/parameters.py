@@ -205,6 +205,9 @@ class Phase:
 
     diffusion_rad2_per_s: float = _number("rad²/s")
     ramp_rad_per_s: float = _number("rad/s", -math.inf)
+    unseen_rad: float = _number("rad")
+    """rms of the phase that the 854 nm and 729 nm beams have beside the reference light, which does not see it."""
+    unseen_time_s: float = _number("s", 1e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

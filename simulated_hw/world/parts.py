@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -248,12 +249,12 @@ class Tagger:
     core recorded, oldest first, bounded.
     """
 
-    def __init__(self, inputs: int, counts: Callable[[], list[int]], most_tags: int = 1_000_000) -> None:
+    def __init__(self, inputs: int, counts: Callable[[], list[int]], most_tags: int = 300_000) -> None:
         self.inputs = inputs
         self.counts = counts
         self.most_tags = most_tags
         self._tags: list[tuple[int, int]] = []
-        self._fresh: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._fresh: deque[tuple[NDArray[np.int64], NDArray[np.int64]]] = deque()
         self._fresh_tags = 0
 
     @property
@@ -264,7 +265,8 @@ class Tagger:
             channels = np.concatenate([chunk[1] for chunk in self._fresh])
             order = np.argsort(times, kind="stable")
             self._tags.extend(zip(times[order].tolist(), channels[order].tolist(), strict=True))
-            self._fresh, self._fresh_tags = [], 0
+            self._fresh.clear()
+            self._fresh_tags = 0
             if len(self._tags) > self.most_tags:
                 del self._tags[: len(self._tags) - self.most_tags // 2]
         return self._tags
@@ -277,5 +279,7 @@ class Tagger:
         """Keep many tags at once, in any order of time within what has not been read yet."""
         self._fresh.append((times_ps, channels))
         self._fresh_tags += len(times_ps)
-        if self._fresh_tags > self.most_tags:
-            _ = self.tags
+        if self._fresh_tags > self.most_tags:  # nobody reads: forget without sorting
+            self._tags.clear()
+            while self._fresh_tags > self.most_tags // 2 and len(self._fresh) > 1:
+                self._fresh_tags -= len(self._fresh.popleft()[0])

@@ -27,7 +27,7 @@ from labctl.units import ns, us
 from simulated_hw.world.laboratory import Laboratory
 
 SECOND = 10**12
-STILL = {"phase.diffusion_rad2_per_s": 0.0, "phase.ramp_rad_per_s": 0.0}
+STILL = {"phase.diffusion_rad2_per_s": 0.0, "phase.ramp_rad_per_s": 0.0, "phase.unseen_rad": 0.0}
 
 
 def bell(phase: float, sign: int) -> np.ndarray:

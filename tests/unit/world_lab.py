@@ -25,6 +25,7 @@ IDEAL = {
     "preparation.doppler_quanta": 0.0,
     "preparation.heating_per_s": 0.0,
     "qubit.pi_infidelity": 0.0,
+    "phase.unseen_rad": 0.0,
     "qubit.line_noise_hz": 0.0,
     "qubit.line_drift_hz": 0.0,
     "alice.coupling_drift": 0.0,
