@@ -48,7 +48,7 @@ def test_a_nanowire_needs_bias_below_critical_and_a_level_that_fits() -> None:
         {"bias_a": 0.0},
         {"bias_a": 25e-6},
         {"trigger_v": 0.0},
-        {"trigger_v": 0.3},
+        {"trigger_v": 0.31},
         {"enabled": False},
         {"latched": True},
     ):
