@@ -36,9 +36,11 @@ class Recording(SimAtlas):
     """Keeps the bytes that come on the control line."""
 
     received: bytes = b""
+    sessions: dict[str, Session]
 
     def session(self, port: str, send: Send) -> Session:
         session = super().session(port, send)
+        self.sessions = {**getattr(self, "sessions", {}), port: session}
         receive = session.receive
 
         def listen(data: bytes) -> None:
@@ -51,16 +53,19 @@ class Recording(SimAtlas):
 
 @dataclass
 class Laboratory:
-    """Two nanowires under constant light; clicks come regularly, so that sums are exact."""
+    """Two nanowires under steady light; clicks come regularly, so that sums are exact."""
 
     clock: Clock = field(default_factory=lambda: VirtualClock(1000.0))
     wires: list[Nanowire] = field(default_factory=lambda: [Nanowire(), Nanowire(peak_efficiency=0.4)])
+    brighter_per_s: float = 0.0
+    """How fast the light grows, relative to what it was at 1000 s."""
     asked: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     def counts(self, begin_s: float, end_s: float) -> list[int]:
         self.asked.append((begin_s, end_s))
+        light_hz = LIGHT_HZ * (1 + self.brighter_per_s * (begin_s - 1000.0))
         return [
-            round((LIGHT_HZ * wire.efficiency() + wire.dark_hz()) * (end_s - begin_s)) for wire in self.wires
+            round((light_hz * wire.efficiency() + wire.dark_hz()) * (end_s - begin_s)) for wire in self.wires
         ]
 
     def atlas(self) -> Recording:
@@ -201,9 +206,30 @@ def test_a_new_period_does_not_mix_with_old_lines(virtual: Virtual) -> None:
     assert atlas.count_rate.get() == pytest.approx(before, rel=3e-2)
 
 
+def test_a_line_of_the_old_period_that_comes_late_is_not_used(virtual: Virtual) -> None:
+    atlas = virtual.device
+    switch_on(atlas)
+    virtual.clock.advance(0.5)
+    before = atlas.count_rate.get()
+    atlas.measurement_period.set(0.2)
+    virtual.sim.faults.switch("late", 0.05)
+    virtual.sim.sessions["counts"].send(b"1.0,9999,9999\n")
+    virtual.sim.faults.clear()
+    assert atlas.count_rate.get() == pytest.approx(before, rel=1e-2)
+
+
+def test_a_reading_waits_for_the_whole_burst(setup: Setup, atlas: SingleQuantumAtlas) -> None:
+    setup.sim.faults.switch("split", 0.01)  # each of the burst's messages takes so long
+    for bias_a in (5e-6, 7e-6, 9e-6):
+        setup.lab.wires[1].bias_a = bias_a  # behind the driver's back: no broadcast
+        assert atlas.bias.get() == [0.0, bias_a]
+
+
 def test_counts_are_of_exactly_the_periods_asked_for(virtual: Virtual) -> None:
     atlas = virtual.device
     switch_on(atlas)
+    virtual.lab.brighter_per_s = 1.0  # so that each period has its own number of clicks
+    atlas.count_rate.get()  # somebody reads along already
     virtual.clock.advance(0.55)  # in the middle of a period
     virtual.lab.asked.clear()
     called_s = virtual.clock.now()
@@ -215,6 +241,17 @@ def test_counts_are_of_exactly_the_periods_asked_for(virtual: Virtual) -> None:
         atlas.counts(0.25)
     with pytest.raises(LimitError, match="not a whole number"):
         atlas.counts(float("nan"))
+
+
+def test_counts_that_nobody_read_for_long_are_left_behind(virtual: Virtual) -> None:
+    virtual.device.count_rate.get()
+    first = virtual.sim.sessions["counts"]
+    virtual.clock.advance(20)
+    virtual.device.count_rate.get()
+    assert virtual.sim.sessions["counts"] is first
+    virtual.clock.advance(40)
+    virtual.device.count_rate.get()
+    assert virtual.sim.sessions["counts"] is not first
 
 
 def test_counts_over_a_socket() -> None:
@@ -438,10 +475,11 @@ def test_the_simulator_survives_garbage_and_half_messages(setup: Setup, atlas: S
         plain.sendall(b'berOfDetectors"}')
         plain.settimeout(2)
         answer = b""
-        while b"NumberOfDetectors" not in answer:
+        while b"NumberOfDetectors" not in answer or not answer.endswith(b"\x17"):
             answer += plain.recv(4096)
     labels = [json.loads(part)["label"] for part in answer.split(b"\x17") if part]
-    assert labels[-1] == "NumberOfDetectors" and set(labels[:-1]) == {"ErrorMessage"}
+    assert labels.count("NumberOfDetectors") == 1
+    assert set(labels) == {"NumberOfDetectors", "ErrorMessage"}
     atlas.last_error.get()
     assert atlas.detectors.get() == 2
 
