@@ -151,9 +151,9 @@ class BoundSignal(Generic[T]):
             return cast(T, value)
         if kind in (bool, str) and isinstance(value, kind):
             return cast(T, value)
-        if isinstance(value, list | tuple):
-            items = cast("list[Any]", [*value])  # pyright: ignore[reportUnknownArgumentType]  (a value from outside)
-            if "list" in repr(kind) and all(isinstance(v, int | float) and math.isfinite(v) for v in items):
+        if isinstance(value, list | tuple) and "list" in repr(kind):
+            items = cast("list[Any]", [*cast("tuple[Any, ...]", value)])
+            if all(isinstance(v, int | float) and math.isfinite(v) for v in items):
                 return cast(T, items)
         raise LimitError(
             f"{name}: {value!r} is a {type(value).__name__}, expected {_kind_name(kind)} in {self.signal.unit or 'no unit'}"
