@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from labctl.analysis.fringe import fit_fringe
-from labctl.errors import LimitError
+from labctl.errors import LabError, LimitError
 from labctl.run.results import (
     LARGEST_PHASE_SIGMA_RAD,
     Rows,
@@ -36,7 +36,7 @@ def figures(analysis: str, rows: Rows, arguments: Mapping[str, Any]) -> list[Fig
     for draw in _DRAWINGS.get(analysis, ()):
         try:
             made.append(draw(Table(rows), arguments))
-        except LimitError:  # too few records for this one; the report's table says how many there are
+        except LabError:  # too few records, or not such records; the table above says what there is
             continue
     return made
 

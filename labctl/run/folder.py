@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -67,20 +68,27 @@ def every(runs: Path) -> Iterator[Path]:
         yield from sorted(p for p in runs.glob("[0-9][0-9][0-9][0-9][0-9][0-9]*_*") if p.is_dir())
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file at once (rename), so that a reader never sees half of it."""
-    temporary = path.with_suffix(".tmp")
+def write(path: Path, content: bytes) -> None:
+    """Replace a file at once (rename), so that a reader never sees half of it; StorageError if that fails."""
+    temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w") as file:
-            json.dump(content, file, indent=1, default=str)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(
-            f"{path}: cannot write ({error.strerror}); free some space or fix the disk"
+            f"{path}: cannot write ({error.strerror}); the journal is complete: free some space or fix the disk, "
+            "then `labctl show RID --publish`"
         ) from None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file at once."""
+    write(path, json.dumps(content, indent=1, default=str).encode())
 
 
 def read_json(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,28 +90,44 @@ class Journal:
             ) from None
         fcntl.flock(file, fcntl.LOCK_EX)
         journal = cls(path, file, 0)
-        journal._write(MAGIC + _frame(_Header(dict(header))))
-        _sync_folder(path.parent)
+        try:
+            journal._write(MAGIC + _frame(_Header(dict(header))))
+            _sync_folder(path.parent)
+        except StorageError:
+            journal.close()
+            raise
         return journal
 
     @classmethod
     def resume(cls, path: Path) -> tuple[Journal, JournalContent]:
         """Open a journal to go on with the next record; a torn last frame and an end mark's absence are expected.
 
-        StorageError if the run is complete, or if another process is writing it.
+        What cannot be read at the end is cut off, and kept in a file beside it. StorageError if the run is complete, or
+        if another process is writing it.
         """
         content = read(path)
         if content.end is not None and content.end.get("reason") == "complete":
             raise StorageError(f"{path}: this run is complete; there is nothing to resume")
-        file = os.open(path, os.O_WRONLY)
+        try:
+            file = os.open(path, os.O_WRONLY)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot write ({error.strerror}); check its permissions") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            content = read(path)
+            if content.torn_bytes:
+                torn = path.with_name(f"{path.name}.torn-{content.good_bytes}")
+                torn.write_bytes(path.read_bytes()[content.good_bytes :])
+            os.ftruncate(file, content.good_bytes)
+            os.lseek(file, 0, os.SEEK_END)
+        except BlockingIOError:
             os.close(file)
             raise StorageError(f"{path}: another process is taking this run; end that first") from None
-        content = read(path)
-        os.ftruncate(file, content.good_bytes)
-        os.lseek(file, 0, os.SEEK_END)
+        except OSError as error:
+            os.close(file)
+            raise StorageError(
+                f"{path}: cannot be made ready to go on ({error.strerror}); free some space or fix the disk"
+            ) from None
         return cls(path, file, len(content.records)), content
 
     def append(self, number: int, time_ps: int, values: Mapping[str, Any]) -> None:
@@ -146,8 +163,9 @@ class Journal:
                 view = view[os.write(self._file, view) :]
             os.fdatasync(self._file)
         except OSError as error:
-            os.ftruncate(self._file, begin)
-            os.lseek(self._file, begin, os.SEEK_SET)
+            with suppress(OSError):  # if even that fails, the torn frame is cut off on resuming
+                os.ftruncate(self._file, begin)
+                os.lseek(self._file, begin, os.SEEK_SET)
             raise StorageError(
                 f"{self.path}: cannot write ({error.strerror}); {self.next_record} records are safe. "
                 "Free some space (or fix the disk), then `labctl run --resume RID`"
@@ -197,6 +215,8 @@ def _payload(data: bytes, at: int) -> bytes | None:
     if at + _FRAME.size > len(data):
         return None
     length, checksum = _FRAME.unpack_from(data, at)
+    if length == 0:  # a file system may leave zeros after a power cut
+        return None
     payload = data[at + _FRAME.size : at + _FRAME.size + length]
     return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
 
@@ -222,8 +242,11 @@ def _take(content: JournalContent, payload: bytes, path: Path, at: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror}); fix the disk") from None

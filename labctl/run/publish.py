@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from labctl.errors import LabError
 from labctl.run import folder as folders
 from labctl.run import journal
 from labctl.run.results import Result, results
@@ -15,12 +16,17 @@ def publish(
 ) -> list[Result]:
     """Write data.nc, report.html and run.json of a run folder from its journal; returns its figures.
 
-    Works on any readable journal, so a run whose process was killed is published by calling it again.
+    Works on any readable journal, so a run whose process was killed is published by calling it again. Records that the
+    analysis cannot understand are published all the same; run.json says why there are no figures.
     """
     from labctl.run import report, store
 
     content = journal.read(folder / "journal")
-    found = results(str(about.get("analysis", "")), content.records, about.get("arguments", {}))
+    found: list[Result] = []
+    try:
+        found = results(str(about.get("analysis", "")), content.records, about.get("arguments", {}))
+    except LabError as failure:
+        about["analysis_error"] = str(failure)
     about["results"] = {
         r.key: {
             "label": r.label,
@@ -31,6 +37,7 @@ def publish(
         for r in found
     }
     about["records"] = len(content.records)
+    folders.write_json(folder / "run.json", about)
     attributes = {
         key: about.get(key, "")
         for key in ("rid", "sequence", "label", "began", "reason", "schedule_sha256", "seed")
@@ -42,5 +49,4 @@ def publish(
         {k: "" if v is None else v for k, v in attributes.items()},
     )
     report.write(folder / "report.html", about, content, found, sources or [])
-    folders.write_json(folder / "run.json", about)
     return found

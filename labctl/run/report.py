@@ -8,7 +8,8 @@ from typing import Any
 
 import jinja2
 
-from labctl.errors import StorageError
+from labctl.run import folder as folders
+from labctl.run import journal
 from labctl.run.figures import figures
 from labctl.run.journal import JournalContent
 from labctl.run.results import Result
@@ -21,10 +22,8 @@ def write(
     results: Sequence[Result],
     sources: Sequence[tuple[str, Any, str, str]],
 ) -> None:
-    """Write the report at once (rename). ``about`` is the content of run.json; its "comparison" and "related" entries,
+    """Write the report. ``about`` is the content of run.json; its "comparison" and "related" entries,
     if any, become the table against published figures and the plots of runs that belong to this one."""
-    from labctl.run import journal
-
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     drawn = figures(str(about.get("analysis", "")), content.records, about.get("arguments", {}))
     for related in about.get("related", []):
@@ -42,21 +41,13 @@ def write(
         devices=_devices(about),
         sources=sources,
     )
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path}: cannot write ({error.strerror}); free some space, then `labctl show RID --publish`"
-        ) from None
+    folders.write(path, text.encode())
 
 
 def _note(note: Mapping[str, Any]) -> str:
-    if note.get("paused"):
-        return f"paused: {note['paused']}"
-    return "went on" if not note.get("resumed") else f"resumed at record {note['resumed']}"
+    if "resumed" in note:
+        return f"resumed with record {note['resumed']}"
+    return f"paused: {note['paused']}" if note.get("paused") else "went on"
 
 
 def _devices(about: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,6 +95,21 @@ class Outcome:
         )
 
 
+@dataclass(frozen=True)
+class _Taking:
+    """A run in progress. ``before_ps`` and ``before_attempts`` are what it had when it was resumed."""
+
+    rid: int
+    folder: Path
+    schedule: Schedule
+    rounds: int
+    journal: Journal
+    about: dict[str, Any]
+    observer: Observer
+    before_ps: int = 0
+    before_attempts: int = 0
+
+
 class Runner:
     """Takes runs on one core.
 
@@ -135,78 +151,102 @@ class Runner:
         """Take ``rounds`` rounds (or shots) of a checked schedule into a new run folder."""
         if rounds < 1:
             raise RunError(f"a run needs at least one round, not {rounds}")
+        devices = self._snapshot()
         rid, folder = folders.new(self.runs, schedule.name)
-        about = self._about(rid, schedule, rounds, label)
+        about = self._about(rid, schedule, rounds, label) | {"devices_before": devices}
         folders.write_json(folder / "run.json", about)
-        (folder / "schedule.json").write_bytes(to_json(schedule))
+        folders.write(folder / "schedule.json", to_json(schedule))
         journal = Journal.create(folder / "journal", self._header(schedule, rounds))
-        return self._take(rid, folder, schedule, rounds, journal, about, observer or Observer())
+        return self._take(_Taking(rid, folder, schedule, rounds, journal, about, observer or Observer()))
 
     def resume(self, rid: int, schedule: Schedule, observer: Observer | None = None) -> Outcome:
         """Go on with the next round of a run that was cut short."""
         folder = folders.find(self.runs, rid)
         about = folders.read_json(folder)
         journal, content = Journal.resume(folder / "journal")
-        about["resumed"] = [*about.get("resumed", []), {"at": utc_now(), "record": journal.next_record}]
+        if "rounds" not in content.header:
+            journal.close()
+            raise RunError(f"run {rid} was cut short before it began; take a new one")
+        began = {"at": utc_now(), "record": journal.next_record}
+        about |= {"reason": "running", "error": "", "resumed": [*about.get("resumed", []), began]}
+        folders.write_json(folder / "run.json", about)
         journal.note({"resumed": journal.next_record})
-        rounds = int(content.header["rounds"])
-        return self._take(rid, folder, schedule, rounds, journal, about, observer or Observer())
+        end = content.end or {}
+        last_ps = content.records[-1][1] if content.records else 0
+        return self._take(
+            _Taking(
+                rid,
+                folder,
+                schedule,
+                int(content.header["rounds"]),
+                journal,
+                about,
+                observer or Observer(),
+                max(last_ps, int(end.get("time_ps", 0))),
+                int(end.get("attempts", 0)),
+            )
+        )
 
-    def _take(
-        self,
-        rid: int,
-        folder: Path,
-        schedule: Schedule,
-        rounds: int,
-        journal: Journal,
-        about: dict[str, Any],
-        observer: Observer,
-    ) -> Outcome:
-        observer.began(rid, folder, schedule, rounds)
-        reason, error = "failed", ""
-        finished: FinishedMessage | None = None
+    def _take(self, taking: _Taking) -> Outcome:
+        """Until it is over, however it ends; then what there is gets published."""
+        taking.observer.began(taking.rid, taking.folder, taking.schedule, taking.rounds)
+        reason, error, times = "failed", "", dict[str, int]()
         try:
-            finished = self._loop(schedule, rounds - journal.next_record, journal, observer)
+            finished = self._loop(taking)
             reason, error = finished.reason, finished.error
-        except StorageError as failure:
-            reason, error = "storage", str(failure)
-            self._core.stop()
+            times = {
+                "time_ps": taking.before_ps + finished.time_ps,
+                "attempts": taking.before_attempts + finished.attempts,
+            }
         except LabError as failure:
-            reason, error = type(failure).__name__, str(failure)
-        records = journal.next_record
+            reason, error = _reason(failure), str(failure)
+        except BaseException:
+            taking.journal.close()
+            raise
+        records = taking.journal.next_record
         try:
-            times = {} if finished is None else {"time_ps": finished.time_ps, "attempts": finished.attempts}
-            journal.close(reason, **times)
+            taking.journal.close(reason, **times)
         except StorageError as failure:
-            error = error or str(failure)
-        about |= {
-            "ended": utc_now(),
-            "reason": reason,
-            "error": error,
-            "records": records,
-            "devices_after": self._snapshot(),
-        }
+            reason, error = (_reason(failure) if reason == COMPLETE else reason), error or str(failure)
+        about = taking.about | {"ended": utc_now(), "reason": reason, "error": error, "records": records}
+        try:
+            about["devices_after"] = self._snapshot()
+        except LabError as failure:
+            about["devices_after"] = {"unknown": str(failure)}
         results: list[Result] = []
         try:
-            results = publish(folder, about, self._sources)
-        except StorageError as failure:
-            reason, error = ("storage" if reason == COMPLETE else reason), error or str(failure)
-        outcome = Outcome(rid, folder, reason, records, results, error)
-        observer.ended(outcome)
+            results = publish(taking.folder, about, self._sources)
+        except LabError as failure:
+            reason, error = (_reason(failure) if reason == COMPLETE else reason), error or str(failure)
+        outcome = Outcome(taking.rid, taking.folder, reason, records, results, error)
+        taking.observer.ended(outcome)
         return outcome
 
-    def _loop(self, schedule: Schedule, rounds: int, journal: Journal, observer: Observer) -> FinishedMessage:
+    def _loop(self, taking: _Taking) -> FinishedMessage:
         """Everything between start and the finished message; a record is on disk before the next is looked at."""
+        journal = taking.journal
+        self._core.start(taking.schedule, taking.rounds - journal.next_record, journal.next_record)
+        messages = self._core.messages()
+        try:
+            return self._follow(messages, taking)
+        except BaseException:
+            with suppress(LabError):  # what went wrong first is what counts
+                self._core.stop()
+                for message in messages:
+                    if isinstance(message, FinishedMessage):
+                        break
+            raise
+
+    def _follow(self, messages: Iterator[Message | None], taking: _Taking) -> FinishedMessage:
         held = ""
         stopping = False
-        self._core.start(schedule, rounds, journal.next_record)
-        for message in self._core.messages():
+        for message in messages:
             match message:
                 case RecordMessage():
-                    journal.append(message.number, message.time_ps, message.values)
-                    observer.record(message)
+                    taking.journal.append(message.number, taking.before_ps + message.time_ps, message.values)
+                    taking.observer.record(message)
                 case ProgressMessage():
-                    observer.progress(message)
+                    taking.observer.progress(message)
                 case FinishedMessage():
                     return message
                 case None:
@@ -214,7 +254,7 @@ class Runner:
             if self.stop_requested.is_set() and not stopping:
                 stopping = True
                 self._core.stop()
-            held = self._hold(held, journal, observer)
+            held = self._hold(held, taking.journal, taking.observer)
         raise RunError("the core went away without saying why; see the log of the host that runs it")
 
     def _hold(self, held: str, journal: Journal, observer: Observer) -> str:
@@ -225,7 +265,7 @@ class Runner:
             journal.note({"paused": now})
             observer.paused(now)
         elif held and not now:
-            journal.note({"resumed": ""})
+            journal.note({"paused": ""})
             observer.paused("")
             self._core.resume()
         return now
@@ -259,5 +299,8 @@ class Runner:
             "reason": "running",
             "config": dict(self._config),
             "provenance": folders.provenance(self._lab),
-            "devices_before": self._snapshot(),
         }
+
+
+def _reason(failure: LabError) -> str:
+    return "storage" if isinstance(failure, StorageError) else type(failure).__name__

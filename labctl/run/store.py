@@ -35,7 +35,7 @@ def dataset(
         meta = columns.get(name, {})
         attrs: dict[str, Any] = {
             "units": meta.get("unit", "") or "1",
-            "long_name": meta.get("long_name", name),
+            "long_name": meta.get("long_name", "") or name,
         }
         if any(isinstance(v, str) for v in values):
             meanings = sorted({str(v) for v in values})
