@@ -151,8 +151,8 @@ class BoundSignal(Generic[T]):
             return cast(T, value)
         if kind in (bool, str) and isinstance(value, kind):
             return cast(T, value)
-        if isinstance(value, list | tuple) and "list" in repr(kind):
-            items = cast("list[Any]", [*cast("tuple[Any, ...]", value)])
+        if type(value) in (list, tuple) and "list" in repr(kind):
+            items: list[Any] = [*value]
             if all(isinstance(v, int | float) and math.isfinite(v) for v in items):
                 return cast(T, items)
         raise LimitError(
