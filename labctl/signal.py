@@ -151,10 +151,13 @@ class BoundSignal(Generic[T]):
             return cast(T, value)
         if kind in (bool, str) and isinstance(value, kind):
             return cast(T, value)
-        if type(value) in (list, tuple) and "list" in repr(kind):
-            items: list[Any] = [*value]
-            if all(isinstance(v, int | float) and math.isfinite(v) for v in items):
-                return cast(T, items)
+        items = _listed(value)
+        if (
+            items is not None
+            and "list" in repr(kind)
+            and all(isinstance(v, int | float) and math.isfinite(v) for v in items)
+        ):
+            return cast(T, items)
         raise LimitError(
             f"{name}: {value!r} is a {type(value).__name__}, expected {_kind_name(kind)} in {self.signal.unit or 'no unit'}"
         )
@@ -175,6 +178,10 @@ def show(number: float, unit: str, shown_in: str) -> str:
 
 def _numbers(value: Any) -> list[float]:
     return [*cast("list[float]", value)] if isinstance(value, list) else [value]
+
+
+def _listed(value: Any) -> list[Any] | None:
+    return list(value) if type(value) in (list, tuple) else None
 
 
 def _kind_name(kind: Any) -> str:
