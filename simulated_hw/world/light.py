@@ -48,20 +48,26 @@ class Bench:
         }
         self.aom = [RfChannel() for _ in range(4)]
         self.oven = HeatedBody()
-        self.etalon = HeatedBody(time_constant_s=20.0)
+        self.etalon = HeatedBody(time_constant_s=8.0)
+        for nm in (393, 527):  # shared by the laboratory and always on: no instrument of a node drives them
+            self._switch_on(self.lasers[nm])
         if parameters.run.powered:
             self.power_up()
 
     def power_up(self) -> None:
         """Bring everything to its operating point: lasers on and locked, temperatures reached."""
         for laser in self.lasers.values():
-            laser.emission = laser.lock_enabled = laser.locked = True
+            self._switch_on(laser)
         for channel in self.aom:
             channel.power_dbm = channel.nominal_dbm
             channel.frequency_hz = channel.nominal_frequency_hz
             channel.signal_on = channel.amplifier_on = True
         for body, kelvin in ((self.oven, self._p.converter.oven_k), (self.etalon, self._p.filters.etalon_k)):
             body.enabled, body.setpoint_k, body.temperature_k = True, kelvin, kelvin
+
+    @staticmethod
+    def _switch_on(laser: Laser) -> None:
+        laser.emission = laser.lock_enabled = laser.locked = True
 
     def advance(self, now_s: float) -> None:
         """Bring every part up to the world's time."""

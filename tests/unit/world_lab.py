@@ -37,6 +37,7 @@ IDEAL = {
 def values(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The shipped component values with some changed, by dotted name."""
     content = copy.deepcopy(VALUES)
+    content["run"]["powered"][0] = True  # at its operating point, unless a test wants it otherwise
     for name, value in (changes or {}).items():
         *tables, key = name.split(".")
         place = content
