@@ -77,24 +77,22 @@ def _diffuse(posterior: Floats, spread: Floats, variance: float) -> None:
     if variance < 0.5 * step * step:
         share = 0.5 * variance / (step * step)
         kernel[0], kernel[1], kernel[size - 1] = 1 - 2 * share, share, share
-        reach = 1
     else:
         widest = 8.0 * math.sqrt(variance)
-        reach = min(size // 2, int(widest / step) + 1)
-        turns = int(widest / (2 * math.pi)) + 1 if reach == size // 2 else 0
-        total = 0.0
-        for k in range(-reach, size - reach if reach == size // 2 else reach + 1):
-            weight = 0.0
+        turns = int(widest / (2 * math.pi) + 0.5)
+        for k in range(-size // 2, size // 2):
             for turn in range(-turns, turns + 1):
-                weight += math.exp(-0.5 * (k * step + turn * 2 * math.pi) ** 2 / variance)
-            kernel[k % size] = weight
-            total += weight
-        kernel /= total
-    for i in range(size):
-        value = 0.0
-        for k in range(-reach, size - reach if reach == size // 2 else reach + 1):
-            value += kernel[k % size] * posterior[(i - k) % size]
-        spread[i] = value
+                away = k * step + turn * 2 * math.pi
+                if abs(away) < widest:
+                    kernel[k] += math.exp(-0.5 * away * away / variance)
+        kernel /= kernel.sum()
+    spread[:] = 0.0
+    for k in range(size):
+        if kernel[k] > 0.0:
+            for i in range(k):
+                spread[i] += kernel[k] * posterior[i - k + size]
+            for i in range(k, size):
+                spread[i] += kernel[k] * posterior[i - k]
     posterior[:] = spread
 
 

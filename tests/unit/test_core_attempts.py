@@ -1,6 +1,7 @@
 """Attempt loops on the simulated core: what the world is asked and told, when, and that nothing of the time is left out."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from fake_world import Call, FakeWorld, play
@@ -89,10 +90,10 @@ def test_calls_of_a_kind_rise_in_time_and_nothing_is_skipped_that_is_played(ever
     stretches = sorted(
         whole + [one for call in world.of("play", "play_given", "play_many") for one in periods(call)]
     )
-    for (_, end), (start, _) in zip(stretches, stretches[1:], strict=False):
+    for (_, end), (start, _) in pairwise(stretches):
         assert end <= start
     if every == 0:  # nothing between: one stretch after the other
-        assert all(end == start for (_, end), (start, _) in zip(stretches, stretches[1:], strict=False))
+        assert all(end == start for (_, end), (start, _) in pairwise(stretches))
 
 
 @given(
@@ -198,7 +199,7 @@ def test_odds_that_ended_before_they_were_given_still_let_time_pass():
             return super().odds_at(time_ps).__class__({"10": 0.2}, time_ps - 5)
 
     world = Late([(0, {})])
-    records, end = play(world, schedule(loop(3), REPORT), rounds=20)
+    _, end = play(world, schedule(loop(3), REPORT), rounds=20)
     assert len(world.of("odds")) == end.attempts and world.accounted_ps() == end.time_ps
 
 
