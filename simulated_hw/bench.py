@@ -9,6 +9,7 @@ from labctl.sim.instrument import SimInstrument
 from simulated_hw.idq_id900 import SimId900
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
+from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
 from simulated_hw.toptica_dlcpro import SimDlcPro
@@ -35,6 +36,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimThorlabsPm100(held[0], world.now, rng)
         case "SimAtlas":
             return SimAtlas(held[0], world.detector_clicks, world.now)
+        case "SimNktKoheras":
+            return SimNktKoheras(held[0], world.now, rng)
         case "SimId900":
             return SimId900(held[0], world.now, rng)
         case _:
