@@ -20,6 +20,7 @@ import pytest
 
 from labctl.transport import connect
 
+pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
 LABCTL = [sys.executable, "-m", "labctl"]
 

@@ -22,6 +22,7 @@ import xarray
 
 from labctl.run import journal
 
+pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
 LABCTL = [sys.executable, "-m", "labctl"]
 NAMES = ("drivers", "sequences", "simulated_hw", "configs")
