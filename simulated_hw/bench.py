@@ -6,6 +6,7 @@ from typing import Any
 
 from labctl.errors import ConfigError
 from labctl.sim.instrument import SimInstrument
+from simulated_hw.agilent_ipcmini import SimAgilentIpcMini
 from simulated_hw.idq_id900 import SimId900
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
@@ -40,6 +41,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimNktKoheras(held[0], world.now, rng)
         case "SimId900":
             return SimId900(held[0], world.now, rng)
+        case "SimAgilentIpcMini":
+            return SimAgilentIpcMini(held[0], world.now, rng)
         case _:
             raise ConfigError(
                 f"instrument = {instrument!r}: no simulated instrument of that name is wired in simulated_hw/bench.py"
