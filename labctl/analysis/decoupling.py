@@ -64,7 +64,7 @@ def train_fidelity(
 
 def pulse_times_s(spacing_s: float, pulses: int) -> FloatArray:
     """Centres of equally spaced pulses with half an interval at both ends, s, shape (pulses,)."""
-    return (np.arange(pulses) + 0.5) * spacing_s
+    return np.asarray((np.arange(pulses) + 0.5) * spacing_s, np.float64)
 
 
 def filter_function(omega_rad_per_s: FloatArray, times_s: FloatArray, duration_s: float) -> FloatArray:
@@ -82,7 +82,8 @@ def ornstein_uhlenbeck_spectrum(
     omega_rad_per_s: FloatArray, rms_rad_per_s: float, correlation_s: float
 ) -> FloatArray:
     """Two-sided spectral density of the frequency noise, (rad/s)²/(rad/s): 2 σ² t_c / (1 + ω² t_c²)."""
-    return 2 * rms_rad_per_s**2 * correlation_s / (1 + (np.asarray(omega_rad_per_s) * correlation_s) ** 2)
+    ratio = np.asarray(omega_rad_per_s, np.float64) * correlation_s
+    return 2 * rms_rad_per_s**2 * correlation_s / (1 + ratio**2)
 
 
 def decoherence_exponent(
