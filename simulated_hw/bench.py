@@ -7,6 +7,7 @@ from typing import Any
 from labctl.errors import ConfigError
 from labctl.sim.instrument import SimInstrument
 from simulated_hw.agilent_ipcmini import SimAgilentIpcMini
+from simulated_hw.highfinesse_wavemeter import SimHighFinesse
 from simulated_hw.idq_id900 import SimId900
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
@@ -15,6 +16,7 @@ from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
 from simulated_hw.toptica_dlcpro import SimDlcPro
 from simulated_hw.world.laboratory import Laboratory
+from simulated_hw.world.parts_tap import tap
 
 
 def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> SimInstrument:
@@ -43,6 +45,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimId900(held[0], world.now, rng)
         case "SimAgilentIpcMini":
             return SimAgilentIpcMini(held[0], world.now, rng)
+        case "SimHighFinesse":
+            return SimHighFinesse([tap(laser, world.now) for laser in held], world.now, rng)
         case _:
             raise ConfigError(
                 f"instrument = {instrument!r}: no simulated instrument of that name is wired in simulated_hw/bench.py"
