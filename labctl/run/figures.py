@@ -44,59 +44,24 @@ def figures(analysis: str, rows: Rows, arguments: Mapping[str, Any]) -> list[Fig
 def _heralds(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """Heralds against time, and the distribution of waiting times."""
     figure, (left, right) = _axes(2)
-    count = np.arange(1, len(table) + 1)
-    rate = len(table) / table.time_s[-1]
-    left.step(table.time_s, count, color=BLUE, where="post", lw=1)
-    left.plot(
-        [0, table.time_s[-1]],
-        [0, rate * table.time_s[-1]],
-        color=ORANGE,
-        lw=1,
-        ls="--",
-        label=f"{rate:.3f} /s",
-    )
-    left.set(xlabel="laboratory time / s", ylabel="heralds")
+    span = table.time_s[-1]
+    rate = len(table) / span
+    left.step([0.0, *table.time_s], range(len(table) + 1), color=BLUE, where="post", lw=1.2)
+    left.plot([0, span], [0, len(table)], color=ORANGE, lw=1, ls="--", label=f"mean: {rate:.3g} per second")
+    left.set(xlabel="laboratory time / s", ylabel="heralds", xlim=(0, span), ylim=(0, None))
     left.legend(frameon=False)
-    waits = np.diff(np.concatenate(([0.0], table.time_s)))
-    edges = np.linspace(0, max(waits.max(), 1e-9), 30)
+    waits = np.diff(table.time_s, prepend=0.0)
+    edges = np.linspace(0, max(waits.max(), 1e-9) * 1.001, min(25, 6 + len(waits) // 20))
     found, _ = np.histogram(waits, edges)
-    middle, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
-    right.errorbar(middle, found, np.sqrt(np.maximum(found, 1)), fmt="o", ms=3, color=BLUE, lw=1)
-    right.plot(
-        middle,
-        len(waits) * width * rate * np.exp(-rate * middle),
-        color=ORANGE,
-        lw=1,
-        label="Poisson process of that rate",
-    )
-    right.set(xlabel="waiting time / s", ylabel="rounds", yscale="log", ylim=(0.5, None))
+    middle, width = (edges[1:] + edges[:-1]) / 2, edges[1]
+    seen = found > 0
+    _points(right, middle[seen], found[seen], np.sqrt(found[seen]))
+    expected = len(waits) * width * rate * np.exp(-rate * middle)
+    right.plot(middle, expected, color=ORANGE, lw=1, ls="--", label="exponential of that mean")
+    right.set(xlabel="wait for a herald / s", ylabel=f"heralds per {width:.2g} s", yscale="log")
+    right.set(xlim=(0, edges[-1]), ylim=(0.5, 3 * max(found.max(), 1)))
     right.legend(frameon=False)
-    return (
-        f"{len(table)} heralds in {table.time_s[-1]:.0f} s of laboratory time; waiting times are exponential.",
-        _svg(figure),
-    )
-
-
-def _arrivals(table: Table, arguments: Mapping[str, Any]) -> Figure:
-    """When in the gate the heralding photon came, by detector."""
-    figure, (axes,) = _axes(1)
-    window_ns = float(arguments.get("window", 60_000)) / 1e3
-    edges = np.linspace(0, window_ns, 61)
-    for detector, colour in ((0, BLUE), (1, ORANGE)):
-        clicks = table.column(f"click_{detector}_ps").astype(float) / 1e3
-        found, _ = np.histogram(clicks[clicks >= 0], edges)
-        axes.step(edges[:-1], found, where="post", color=colour, lw=1, label=f"detector {detector}")
-    axes.set(
-        xlabel="click after the gate opened / ns",
-        ylabel="heralds per ns",
-        yscale="symlog",
-        xlim=(0, window_ns),
-    )
-    axes.legend(frameon=False)
-    return (
-        "Arrival time of the heralding photon: 7.5 ns decay, widened by the etalon; the flat part is noise.",
-        _svg(figure),
-    )
+    return f"Rate: {len(table)} heralds in {span:.0f} s of laboratory time.", _svg(figure)
 
 
 def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
@@ -105,51 +70,54 @@ def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
         raise LimitError("no populations and parity in these records")
     fringe = parity_fringe(table)
     figure, (left, right) = _axes(2)
-    setting = table.column("setting").astype(int)
+    z = table.column("setting").astype(int) == 0
     a, b = table.column("bright_a").astype(int), table.column("bright_b").astype(int)
-    z = setting == 0
-    counts = np.array([int((z & (a == x) & (b == y)).sum()) for x, y in ((0, 0), (0, 1), (1, 0), (1, 1))])
+    counts = np.array([int((z & (a == x) & (b == y)).sum()) for x, y in ((1, 1), (1, 0), (0, 1), (0, 0))])
     total = max(int(counts.sum()), 1)
-    share = counts / total
-    left.bar(
-        ["DD", "DS", "SD", "SS"],
-        share,
-        yerr=np.sqrt(share * (1 - share) / total),
-        color=BLUE,
-        width=0.6,
-        ecolor=GREY,
-    )
-    left.set(ylabel="population", ylim=(0, 0.6))
+    error = np.sqrt((counts + 0.5) * (total - counts + 0.5) / (total + 1)) / total
+    left.bar(["SS", "SD", "DS", "DD"], counts / total, yerr=error, color=BLUE, width=0.6, ecolor=ORANGE)
+    left.set(xlabel="state of Alice, Bob", ylabel=f"population ({total} rounds)")
+    left.set_ylim(0, max(0.6, float((counts / total + error).max()) * 1.05))
     valid = table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
     phases, even, odd = parity_counts(table, a, b, valid)
     shots = np.maximum(even + odd, 1)
     parity = (even - odd) / shots
-    right.errorbar(phases, parity, np.sqrt((1 - parity**2) / shots), fmt="o", ms=4, color=BLUE, lw=1)
-    fine = np.linspace(0, 2 * math.pi, 200)
-    right.plot(fine, fringe.contrast.value * np.cos(fine - fringe.phase.value), color=ORANGE, lw=1)
-    right.set(xlabel="analysis phase of Bob / rad", ylabel="parity", ylim=(-1, 1))
+    _points(right, phases, parity, np.sqrt((1 - parity**2 + 1 / shots) / shots))
+    fine = np.linspace(-0.3, 2 * math.pi + 0.3, 200)
+    cosine = fringe.contrast.value * np.cos(fine - fringe.phase.value)
+    right.plot(fine, cosine, color=ORANGE, lw=1, label=f"fit, contrast {fringe.contrast.compact()}")
     right.axhline(0, color=GREY, lw=0.5)
-    return (
-        f"Populations of the pair, and its parity against the analysis phase: contrast {fringe.contrast.compact()}.",
-        _svg(figure),
+    right.set(
+        ylabel=f"parity ({int((even + odd).sum())} rounds)", ylim=(-1.1, 1.5), yticks=(-1, -0.5, 0, 0.5, 1)
     )
+    _turn(right, "analysis phase of Bob")
+    right.legend(frameon=False, loc="upper center")
+    return "Heralded pairs: populations, and parity after both ions were turned by π/2.", _svg(figure)
 
 
-def _phase(table: Table, arguments: Mapping[str, Any]) -> Figure:
-    """The tracked optical phase at each herald and how well it was known."""
+def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
+    """When in the gate the heralding photon came, and how well the optical phase was known then."""
     figure, (left, right) = _axes(2)
-    left.plot(
-        table.time_s, table.column("phase_microturns").astype(float) * 2e-6 * math.pi, ".", ms=2, color=BLUE
+    window_ns = float(arguments.get("window", 60_000)) / 1e3
+    edges = np.linspace(0, window_ns, 31)
+    for detector, colour in ((0, BLUE), (1, ORANGE)):
+        clicks = table.column(f"click_{detector}_ps").astype(float) / 1e3
+        clicks = clicks[clicks >= 0]
+        label = f"detector {detector}: {len(clicks)}"
+        left.hist(clicks, edges, histtype="step", color=colour, lw=1.2, label=label)
+    left.set(
+        xlabel="click after the gate opened / ns",
+        ylabel=f"heralds per {edges[1]:.2g} ns",
+        xlim=(0, window_ns),
     )
-    left.set(xlabel="laboratory time / s", ylabel="tracked phase / rad", ylim=(0, 2 * math.pi))
-    right.hist(table.column("phase_sigma_rad").astype(float), bins=40, color=BLUE)
-    right.axvline(LARGEST_PHASE_SIGMA_RAD, color=ORANGE, lw=1, ls="--", label="void above")
-    right.set(xlabel="uncertainty of the tracked phase / rad", ylabel="rounds")
-    right.legend(frameon=False)
-    return (
-        "Optical phase at each herald from the 393 nm reference clicks, and its posterior standard deviation.",
-        _svg(figure),
-    )
+    left.legend(frameon=False)
+    sigma = table.column("phase_sigma_rad").astype(float)
+    top = max(1.1 * LARGEST_PHASE_SIGMA_RAD, float(np.quantile(sigma, 0.99)))
+    right.hist(np.minimum(sigma, top), bins=np.linspace(0, top, 56), color=BLUE)
+    right.axvline(LARGEST_PHASE_SIGMA_RAD, color=ORANGE, lw=1, ls="--", label="rounds above are void")
+    right.set(xlabel="uncertainty of the tracked phase / rad", ylabel="heralds", xlim=(0, top))
+    right.legend(frameon=False, loc="upper left")
+    return "Arrival of the heralding photon, and what the reference light told of the phase.", _svg(figure)
 
 
 def _fringe(table: Table, arguments: Mapping[str, Any]) -> Figure:
@@ -158,32 +126,38 @@ def _fringe(table: Table, arguments: Mapping[str, Any]) -> Figure:
     fitted = fit_fringe(phases, n0, n1)
     figure, (axes,) = _axes(1)
     total = np.maximum(n0 + n1, 1)
-    share = n0 / total
-    axes.errorbar(
-        phases, share, np.sqrt(np.maximum(share * (1 - share), 1e-4) / total), fmt="o", ms=4, color=BLUE, lw=1
-    )
-    fine = np.linspace(0, 2 * math.pi, 200)
-    axes.plot(fine, (1 + fitted.contrast.value * np.cos(fine - fitted.phase.value)) / 2, color=ORANGE, lw=1)
-    axes.set(xlabel="scanned phase / rad", ylabel="share of clicks at detector 0", ylim=(0, 1))
-    return (
-        f"Interference fringe with the tracked phase fed forward: contrast {fitted.contrast.compact()}.",
-        _svg(figure),
-    )
+    _points(axes, phases, n0 / total, np.sqrt((n0 + 0.5) * (n1 + 0.5) / (total + 1)) / total)
+    fine = np.linspace(-0.3, 2 * math.pi + 0.3, 200)
+    curve = (1 + fitted.contrast.value * np.cos(fine - fitted.phase.value)) / 2
+    axes.plot(fine, curve, color=ORANGE, lw=1, label=f"fit, contrast {fitted.contrast.compact()}")
+    axes.set(ylabel="share of clicks at detector 0", ylim=(-0.03, 1.2), yticks=(0, 0.25, 0.5, 0.75, 1))
+    _turn(axes, "scanned phase")
+    axes.legend(frameon=False, loc="upper center")
+    return f"Reference light with the tracked phase fed forward: {int(total.sum())} clicks.", _svg(figure)
 
 
 def _noise(table: Table, arguments: Mapping[str, Any]) -> Figure:
-    """Counts of each gate with no signal light."""
-    figure, (axes,) = _axes(1)
+    """Counts of each gate with no signal light, against time and against a Poisson distribution."""
+    figure, (left, right) = _axes(2)
+    gate_s = float(arguments["gate"]) / 1e12
     for name, colour in (("n0", BLUE), ("n1", ORANGE)):
-        counts = table.column(name).astype(float) / (float(arguments["gate"]) / 1e12)
-        axes.plot(table.time_s, counts, ".", ms=3, color=colour, label=f"detector {name[1]}")
-    axes.set(xlabel="laboratory time / s", ylabel="clicks per second", ylim=(0, None))
-    axes.legend(frameon=False)
-    return "Clicks with no signal light.", _svg(figure)
+        counts = table.column(name).astype(int)
+        left.plot(table.time_s, counts / gate_s, ".", ms=4, color=colour, label=f"detector {name[1]}")
+        left.axhline(counts.mean() / gate_s, color=colour, lw=0.8, ls="--")
+        values = np.arange(counts.min(), counts.max() + 1)
+        found = np.bincount(counts - counts.min(), minlength=len(values))
+        right.step(values, found, where="mid", color=colour, lw=1)
+        mean = max(counts.mean(), 1e-9)
+        log = [n * math.log(mean) - mean - math.lgamma(n + 1) for n in values.tolist()]
+        right.plot(values, len(counts) * np.exp(log), color=colour, lw=1, ls="--")
+    left.set(xlabel="laboratory time / s", ylabel="clicks per second", ylim=(0, None))
+    left.legend(frameon=False, ncols=2, loc="lower center")
+    right.set(xlabel=f"clicks in {gate_s:.3g} s", ylabel="gates", ylim=(0, None))
+    return "Clicks with no signal light; dashed: mean, and Poisson distribution of that mean.", _svg(figure)
 
 
 _DRAWINGS: dict[str, tuple[Callable[[Table, Mapping[str, Any]], Figure], ...]] = {
-    "heralded_pair": (_heralds, _arrivals, _pair, _phase),
+    "heralded_pair": (_heralds, _pair, _clicks),
     "fringe": (_fringe,),
     "noise": (_noise,),
 }
@@ -193,10 +167,30 @@ def _axes(count: int) -> tuple[Any, Any]:
     from matplotlib.figure import Figure as MatplotlibFigure
 
     figure = MatplotlibFigure(figsize=(4.6 * count, 3.1), layout="constrained")
-    return figure, [figure.add_subplot(1, count, i + 1) for i in range(count)]
+    axes = [figure.add_subplot(1, count, i + 1) for i in range(count)]
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _points(axes: Any, x: Any, y: Any, error: Any) -> None:
+    axes.errorbar(x, y, error, fmt="o", ms=4, color=BLUE, lw=1)
+
+
+def _turn(axes: Any, label: str) -> None:
+    """A phase axis over one turn."""
+    ticks = [k * math.pi / 2 for k in range(5)]
+    axes.set_xticks(ticks, ["0", "π/2", "π", "3π/2", "2π"])
+    axes.set(xlabel=label, xlim=(-0.3, 2 * math.pi + 0.3))
 
 
 def _svg(figure: Any) -> str:
+    """The same bytes for the same figure, and nothing but the drawing."""
+    from matplotlib import rc_context
+
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "labctl"}):
+        figure.savefig(
+            text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"), None)
+        )
     return text.getvalue()[text.getvalue().index("<svg") :]

@@ -293,6 +293,7 @@ class Runner:
                 name: {"unit": c.unit, "long_name": c.long_name} for name, c in schedule.columns.items()
             },
             "rounds": rounds,
+            "record_kind": schedule.rounds,
             "schedule_sha256": folders.digest(to_json(schedule)),
             "seed": self._seed,
             "began": utc_now(),

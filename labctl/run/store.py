@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,14 @@ def dataset(
             "long_name": meta.get("long_name", "") or name,
         }
         if any(isinstance(v, str) for v in values):
-            meanings = sorted({str(v) for v in values})
+            texts = sorted({str(v) for v in values if v is not None})
+            codes = {text: code for code, text in enumerate(texts)}
+            meanings = codes if None not in values else {"missing": -1, **codes}
             attrs |= {
-                "flag_values": np.arange(len(meanings), dtype=np.int16),
-                "flag_meanings": " ".join(m.replace(" ", "_") for m in meanings),
+                "flag_values": np.array(list(meanings.values()), np.int16),
+                "flag_meanings": " ".join(text.replace(" ", "_") for text in meanings),
             }
-            data: Any = np.array([meanings.index(str(v)) for v in values], np.int16)
+            data: Any = np.array([-1 if v is None else codes[str(v)] for v in values], np.int16)
         elif any(v is None or isinstance(v, float) for v in values):
             data = np.array([np.nan if v is None else v for v in values], np.float64)
         else:
@@ -72,7 +75,8 @@ def publish(
         dataset(rows, columns, attributes).to_netcdf(temporary, engine="h5netcdf")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{path}: cannot publish ({error}); the journal beside it is complete: free some space, then `labctl show RID --publish`"
         ) from None
