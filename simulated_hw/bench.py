@@ -14,6 +14,7 @@ from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
+from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
 from simulated_hw.toptica_dlcpro import SimDlcPro
 from simulated_hw.world.laboratory import Laboratory
 from simulated_hw.world.parts_tap import tap
@@ -47,6 +48,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimAgilentIpcMini(held[0], world.now, rng)
         case "SimHighFinesse":
             return SimHighFinesse([tap(laser, world.now) for laser in held], world.now, rng)
+        case "SimTimebaseDim3000":
+            return SimTimebaseDim3000(held[0], world.now, rng)
         case _:
             raise ConfigError(
                 f"instrument = {instrument!r}: no simulated instrument of that name is wired in simulated_hw/bench.py"
