@@ -22,10 +22,11 @@ from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
+from simulated_hw.world.parts_pump import PumpSeed
 from simulated_hw.world.phase import PhaseWalk, Wander
 from simulated_hw.world.segments import NODES, Reading, Readings
 
-Part = Laser | HeatedBody | list[RfChannel] | PowerSensor | list[Nanowire] | Tagger
+Part = Laser | PumpSeed | HeatedBody | list[RfChannel] | PowerSensor | list[Nanowire] | Tagger
 ChoiceT = TypeVar("ChoiceT")
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
@@ -223,6 +224,7 @@ class Laboratory:
                 parts[f"{name}.laser_{nm}"] = laser
             parts[f"{name}.oven"], parts[f"{name}.etalon"] = bench.oven, bench.etalon
             parts[f"{name}.aom"] = bench.aom
+            parts[f"{name}.pump"] = bench.pump_seed
             sensors = bench.sensors(lambda index=index: self._aligned_output_w(index))
             parts[f"{name}.power_in"], parts[f"{name}.power_out"] = sensors
         return parts

@@ -10,10 +10,11 @@ import numpy as np
 
 from simulated_hw.world.parameters import LaserHead, Parameters
 from simulated_hw.world.parts import HeatedBody, Laser, PowerSensor, RfChannel
+from simulated_hw.world.parts_pump import SPEED_OF_LIGHT_M_PER_S, PumpSeed
 
 COOL, QUBIT, REFERENCE, PUMP = range(4)
 """Channels of a node's AOM driver, from 0: 397 nm cooling, 729 nm, 393 nm reference, 527 nm converter pump."""
-WAVELENGTHS_NM = (397, 866, 854, 729, 393, 527)
+WAVELENGTHS_NM = (397, 866, 854, 729, 393)
 
 
 class Beam(NamedTuple):
@@ -46,11 +47,14 @@ class Bench:
             nm: _laser(getattr(parameters.lasers, f"laser_{nm}"), rng(f"{node}.laser_{nm}"))
             for nm in WAVELENGTHS_NM
         }
+        seed = parameters.pump_seed
+        self.pump_seed = PumpSeed(wavelength_m=seed.wavelength_m, highest_power_w=seed.highest_power_w)
         self.aom = [RfChannel() for _ in range(4)]
         self.oven = HeatedBody()
         self.etalon = HeatedBody(time_constant_s=8.0)
-        for nm in (393, 527):  # shared by the laboratory and always on: no instrument of a node drives them
-            self._switch_on(self.lasers[nm])
+        self._switch_on(
+            self.lasers[393]
+        )  # shared by the laboratory and always on: no instrument of a node drives it
         if parameters.run.powered:
             self.power_up()
 
@@ -58,6 +62,7 @@ class Bench:
         """Bring everything to its operating point: lasers on and locked, temperatures reached."""
         for laser in self.lasers.values():
             self._switch_on(laser)
+        self.pump_seed.switch_on(self._p.pump_seed.nominal_power_w)
         for channel in self.aom:
             channel.power_dbm = channel.nominal_dbm
             channel.frequency_hz = channel.nominal_frequency_hz
@@ -73,6 +78,7 @@ class Bench:
         """Bring every part up to the world's time."""
         for laser in self.lasers.values():
             laser.advance(now_s)
+        self.pump_seed.advance(now_s)
         self.oven.advance(now_s)
         self.etalon.advance(now_s)
 
@@ -85,7 +91,7 @@ class Bench:
             Beam(_relative(lasers[854]), lasers[854].detuning_hz()),
             self._through(729, QUBIT),
             self._through(393, REFERENCE),
-            self._through(527, PUMP),
+            self._pump(),
         )
 
     def _through(self, nm: int, channel: int) -> Beam:
@@ -95,9 +101,19 @@ class Bench:
             laser.detuning_hz() + aom.frequency_hz - aom.nominal_frequency_hz,
         )
 
+    def _pump(self) -> Beam:
+        """The doubled seed behind its AOM: the doubler's light moves twice as far as the seed's."""
+        seed, aom = self.pump_seed, self.aom[PUMP]
+        return Beam(
+            seed.power_w() / self._p.pump_seed.nominal_power_w * aom.relative_power(),
+            2 * (seed.frequency_hz() - SPEED_OF_LIGHT_M_PER_S / seed.wavelength_m)
+            + aom.frequency_hz
+            - aom.nominal_frequency_hz,
+        )
+
     def pump_w(self) -> float:
         """527 nm power on the converter's input, W."""
-        return self._through(527, PUMP).power * self._p.converter.pump_power_w
+        return self._pump().power * self._p.converter.pump_power_w
 
     def sensors(self, output_w: Callable[[], float]) -> tuple[PowerSensor, PowerSensor]:
         """Power sensors before and behind the converter; ``output_w`` gives the light behind it, W."""

@@ -78,7 +78,17 @@ class Lasers:
     laser_854: LaserHead
     laser_729: LaserHead
     laser_393: LaserHead
-    laser_527: LaserHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PumpLaser:
+    """Seed of a converter's pump; an amplifier and a frequency doubler behind it follow its power."""
+
+    wavelength_m: float = _number("m", 1e-7, 1e-5)
+    """Of the seed: twice that of the pump."""
+    nominal_power_w: float = _number("W", 1e-6)
+    """Seed power that gives the nominal pump power on the converter."""
+    highest_power_w: float = _number("W", 1e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +246,7 @@ class Parameters:
     alice: Node
     bob: Node
     lasers: Lasers
+    pump_seed: PumpLaser
     preparation: Preparation
     qubit: Qubit
     excitation: Excitation

@@ -64,6 +64,12 @@ class PumpSeed:
             warm_k = self.room_k + (self.warming_k if on else 0.0)
             self.temperature_k = _towards(self.temperature_k, warm_k, step / self.warming_time_s)
 
+    def switch_on(self, power_w: float) -> None:
+        """Emission on, warmed up, at this power."""
+        self.emission = True
+        self.power_setpoint_w = self._power_w = power_w
+        self.temperature_k = self.room_k + self.warming_k
+
     def emitting(self) -> bool:
         """Whether light may come out."""
         return self.emission and self.interlock_closed

@@ -172,6 +172,20 @@ def test_pump_at_half_power(lab: Lab):
     assert lab.herald_chance() / lab.noise_chance() > before / noise
 
 
+def test_pump_seed_at_half_power_does_the_same(lab: Lab):
+    before = lab.herald_chance()
+    lab.set("alice.pump.power_setpoint", 0.010)
+    try:
+        lab.settle(5)
+        lab.devices["alice.pump"].signal("power").get()
+        assert lab.devices["alice.power_in"].signal("power").get() == pytest.approx(0.030, rel=0.01)
+        expected = share_of_alice(math.sin(math.pi / 2 * math.sqrt(0.5)) ** 2)
+        assert lab.herald_chance() / before == pytest.approx(expected, rel=0.02)
+    finally:
+        lab.set("alice.pump.power_setpoint", 0.020)
+        lab.settle(5)
+
+
 def test_854_unlocked(lab: Lab):
     """Off resonance the 2.25 ns pulse brings less to P3/2: generalised Rabi flopping at the laser's detuning."""
     before = lab.herald_chance()
