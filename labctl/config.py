@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import fnmatch
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +21,7 @@ from labctl.transport import Address, parse_address
 class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One ``[device.NODE.NAME]`` table.
 
-    driver:     "module:Class" in the lab folder
+    driver:     "module:Class" in the lab folder, or the name of a driver that an installed package provides
     address:    where the instrument is
     options:    keyword arguments of the driver
     limits:     narrower limits of signals, in their units
@@ -52,12 +54,15 @@ class CoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SimulatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One ``[world.simulator.NODE.NAME]`` table: what stands behind a device's address in the simulated lab.
 
-    instrument:  "module:Class" of the simulated instrument, in the lab folder
-    parts:       names of the world's parts it drives or shows
+    instrument:  "module:Class" of the simulated instrument, in the lab folder, or "entry:NAME" of an installed package
+    parts:       names of the world's parts it drives or shows; none for an instrument over parts of its own
+    address:     where it listens when its device is simulated and the device's own address is that of the real one;
+                 without it, it listens at the device's address
     """
 
     instrument: str
-    parts: list[str]
+    parts: list[str] = []
+    address: str = ""
 
 
 class WorldConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +162,43 @@ def build(file: Path, tables: dict[str, Any]) -> LabConfig:
     return config
 
 
+def simulating(config: LabConfig, names: Sequence[str] = ()) -> LabConfig:
+    """The lab with each device at one address: that of its simulator if it is to be simulated, else its own.
+
+    names:  devices to simulate (``alice.laser_397``), patterns with * and ?, or ``all``; ConfigError for one that has no
+            simulator. A device whose simulator has no address of its own is simulated in any case.
+
+    Nothing but addresses and ``[world]`` changes: it keeps the simulators of the simulated devices, and is gone if there
+    are none.
+    """
+    if config.world is None:
+        if names:
+            raise ConfigError(
+                f"{config.path} has no [world]: it is not a simulated lab; use one such as configs/ca40_10km.toml"
+            )
+        return config
+    simulators = config.world.simulator
+    chosen = {name for name, one in simulators.items() if not one.address}
+    for pattern in names:
+        found = fnmatch.filter(simulators, "*" if pattern == "all" else pattern)
+        if not found and pattern != "all":
+            near = difflib.get_close_matches(pattern, simulators, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{config.path}: there is no [world.simulator.{pattern}]{hint}")
+        chosen.update(found)
+    tables = copy.deepcopy(config.effective)
+    for name, one in simulators.items():
+        node, _, device = name.partition(".")
+        if name not in chosen:
+            del tables["world"]["simulator"][node][device]
+        elif one.address:
+            tables["device"][node][device]["address"] = one.address
+            del tables["world"]["simulator"][node][device]["address"]
+    if not chosen and simulators:
+        del tables["world"]
+    return build(config.path, tables)
+
+
 def read_toml(file: Path) -> dict[str, Any]:
     """A TOML file as plain data; ConfigError names file, line and column."""
     try:
@@ -251,10 +293,6 @@ def _check(config: LabConfig, file: Path) -> None:
     used: dict[str, str] = {}
     for name, device in config.device.items():
         place = f"{file} [device.{name}]"
-        if ":" not in device.driver:
-            raise ConfigError(
-                f'{place}: driver = {device.driver!r} is not "module:Class", e.g. "drivers.toptica_dlcpro:DlcPro"'
-            )
         try:
             address = parse_address(device.address)
         except ConfigError as error:
@@ -273,11 +311,15 @@ def _check(config: LabConfig, file: Path) -> None:
     except ConfigError as error:
         raise ConfigError(f"{file} [hub]: {error}") from None
     if config.world is not None:
-        for name in config.world.simulator:
+        for name, simulator in config.world.simulator.items():
+            place = f"{file} [world.simulator.{name}]"
             if name not in config.device:
-                raise ConfigError(
-                    f"{file} [world.simulator.{name}]: there is no [device.{name}]{_near(name, tuple(config.device))}"
-                )
+                raise ConfigError(f"{place}: there is no [device.{name}]{_near(name, tuple(config.device))}")
+            try:
+                if simulator.address:
+                    parse_address(simulator.address)
+            except ConfigError as error:
+                raise ConfigError(f"{place}: {error}") from None
         if config.world.speed <= 0:
             raise ConfigError(f"{file} [world]: speed = {config.world.speed} must be positive")
     for name, line in config.line.items():

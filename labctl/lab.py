@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast, get_type_hints
@@ -16,10 +17,13 @@ from labctl.config import LabConfig
 from labctl.device import Device
 from labctl.errors import ConfigError, LimitError, ScheduleError
 from labctl.schedule.items import Schedule
+from labctl.sim.instrument import SimInstrument
 from labctl.transport import Transport, connect
 from labctl.units import parse_quantity, s
 
 Connect = Callable[[str, str, float], Transport]
+DRIVERS, SIMULATORS = "labctl.drivers", "labctl.simulators"
+"""Entry point groups: installed packages provide drivers, and simulated instruments of the same names."""
 
 
 def folder_of(config_file: Path) -> Path:
@@ -41,10 +45,15 @@ def find() -> Path:
     for parent in (here, *here.parents):
         if (parent / "configs").is_dir() and (parent / "drivers").is_dir():
             return parent
+    return shipped()
+
+
+def shipped() -> Path:
+    """The lab folder that comes with labctl: the checkout's, or the copy inside the installed package."""
     package = Path(__file__).resolve().parent
-    for shipped in (package.parent, package / "_lab"):
-        if (shipped / "configs").is_dir():
-            return shipped
+    for folder in (package.parent, package / "_lab"):
+        if (folder / "configs").is_dir():
+            return folder
     raise ConfigError("no lab folder found: run labctl inside one, or set LABCTL_LAB")
 
 
@@ -95,18 +104,72 @@ def _module(name: str, lab: Path) -> ModuleType:
     return module
 
 
+def installed(group: str) -> dict[str, EntryPoint]:
+    """What installed packages offer under an entry point group, by name."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def find_driver(name: str, lab: Path) -> type[Device]:
+    """The driver class that a lab file calls ``name``: "module:Class" in the lab folder, "entry:NAME" or just NAME.
+
+    The latter two are drivers of installed packages, found by the entry point group ``labctl.drivers``. ConfigError says
+    what is missing.
+    """
+    cls = _named(name, lab, DRIVERS)
+    if not (isinstance(cls, type) and issubclass(cls, Device)):
+        raise ConfigError(f"{name} is not a driver (a class derived from labctl.device.Device)")
+    return cls
+
+
+def simulated(name: str, lab: Path, now: Callable[[], float]) -> SimInstrument:
+    """A simulated instrument over parts of its own: what ``demo(now)`` of the class's module makes, else ``Class()``.
+
+    name:  "module:Class" in the lab folder, or "entry:NAME" of the entry point group ``labctl.simulators``
+    now:   the laboratory's time, s; given to ``demo`` if it takes it
+    """
+    cls = _named(name, lab, SIMULATORS)
+    make = getattr(sys.modules[cls.__module__], "demo", cls)
+    try:
+        made: Any = make(now) if "now" in inspect.signature(make).parameters else make()
+    except TypeError as error:
+        raise ConfigError(
+            f"{name} cannot be made without the world ({error}); give its parts, or its module a demo()"
+        ) from None
+    if not isinstance(made, SimInstrument):
+        raise ConfigError(
+            f"{name} is not a simulated instrument (derived from labctl.sim.instrument.SimInstrument)"
+        )
+    return made
+
+
+def _named(name: str, lab: Path, group: str) -> Any:
+    """What "module:attribute", "entry:NAME" or NAME stands for."""
+    kind, colon, entry = name.partition(":")
+    if colon and kind != "entry":
+        return load(name, lab)
+    entry = entry if colon else name
+    there = installed(group)
+    if entry not in there:
+        near = difflib.get_close_matches(entry, there, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"installed are {', '.join(there) or 'none'}"
+        raise ConfigError(
+            f'{name!r} is neither "module:Class" in the lab folder nor provided by an installed package'
+            f" (entry point group {group}); {hint}"
+        )
+    try:
+        return there[entry].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{name!r}: {there[entry].value}, which an installed package provides, cannot be loaded ({error})"
+        ) from None
+
+
 def driver_class(config: LabConfig, device: str, lab: Path) -> type[Device]:
     """The driver class of a device; ConfigError names file, table and what is wrong."""
-    place = f"{config.path} [device.{device}]"
     try:
-        cls = load(config.device[device].driver, lab)
+        return find_driver(config.device[device].driver, lab)
     except ConfigError as error:
-        raise ConfigError(f"{place} driver: {error}") from None
-    if not (isinstance(cls, type) and issubclass(cls, Device)):
-        raise ConfigError(
-            f"{place}: {config.device[device].driver} is not a driver (a class derived from labctl.device.Device)"
-        )
-    return cls
+        raise ConfigError(f"{config.path} [device.{device}] driver: {error}") from None
 
 
 def device_maker(config: LabConfig, device: str, lab: Path, dial: Connect = connect) -> Callable[[], Device]:

@@ -39,6 +39,16 @@ class ScpiDevice(Device):
                 f"{self.transport.where}: {text!r} was answered with {answer!r}, expected a number"
             ) from None
 
+    def query_switch(self, text: str) -> bool:
+        """Query a switch, 0 or 1, OFF or ON; BadAnswerError names what came."""
+        answer = self.query(text)
+        if answer.upper() not in ("0", "1", "OFF", "ON"):
+            self.transport.mark_stale()
+            raise BadAnswerError(
+                f"{self.transport.where}: {text!r} was answered with {answer!r}, expected 0 or 1"
+            )
+        return answer.upper() in ("1", "ON")
+
 
 def number(
     header: str,
@@ -69,3 +79,15 @@ def number(
         tolerance=tolerance,
         doc=doc,
     )
+
+
+def switch(header: str, *, writable: bool = True, poll_s: float | None = None, doc: str = "") -> Signal[bool]:
+    """A signal read with ``header?`` and written with ``header 1`` or ``header 0``."""
+
+    def read(device: Any) -> bool:
+        return device.query_switch(f"{header}?")
+
+    def write(device: Any, on: bool) -> None:
+        device.command(f"{header} {int(on)}")
+
+    return Signal(bool, read=read, write=write if writable else None, poll_s=poll_s, doc=doc)

@@ -22,6 +22,7 @@ def start_detached(
     free_ports: bool,
     speed: float | None,
     seed: int | None,
+    simulate: tuple[str, ...],
     runs: Path | None,
     ready_s: float,
 ) -> None:
@@ -31,7 +32,7 @@ def start_detached(
     """
     from labctl.up.runtime import state_folder
 
-    config, lab = places.load_config(given, seed=seed, speed=speed)
+    config, lab = places.load_config(given, seed=seed, speed=speed, simulate=simulate)
     log = state_folder(lab) / config.name / "up.log"
     log.parent.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "labctl", "--lab", str(lab), "up", str(config.path)]
@@ -39,6 +40,8 @@ def start_detached(
     words += ["--free-ports"] if free_ports else []
     for key, value in (("--speed", speed), ("--seed", seed)):
         words += [] if value is None else [key, str(value)]
+    for name in simulate:
+        words += ["--sim", name]
     with log.open("a") as out:
         begin = out.tell()
         child = subprocess.Popen(

@@ -17,6 +17,7 @@ from labctl.errors import LabError, LimitError, UnknownNameError
 if TYPE_CHECKING:
     from labctl.bus.client import Client
     from labctl.bus.wire import DeviceRow, Event
+    from labctl.config import LabConfig
     from labctl.up.supervisor import Supervisor
 
 SHORT = 6
@@ -31,6 +32,7 @@ timeout_option = click.option("--timeout", "timeout_s", type=click.FloatRange(mi
 @click.option("--free-ports", is_flag=True, help="Put hub and simulated instruments on free ports, so that a second copy (NAME-2) can be up.")  # fmt: skip
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Laboratory seconds per real second of the simulated world.")  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed of the simulated world.")
+@click.option("--sim", "simulate", multiple=True, metavar="DEVICE", help="Simulate DEVICE instead of using the real one: NODE.DEVICE, with * and ?, or all. Repeatable.")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), metavar="DIR", help="Folder of run folders. Default: runs/ here.")  # fmt: skip
 @click.option("--ready-within", "ready_s", type=float, default=60.0, show_default=True, metavar="S", help="How long to wait for the devices.")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when the lab is ready; it stays up until `labctl down`.")
@@ -39,6 +41,7 @@ def up_command(
     free_ports: bool,
     speed: float | None,
     seed: int | None,
+    simulate: tuple[str, ...],
     runs: Path | None,
     ready_s: float,
     detach: bool,
@@ -52,24 +55,34 @@ def up_command(
       labctl up
       labctl up configs/ca40_10km.toml --seed 7
       labctl up ca40_10km --free-ports --detach
+      labctl up ca40_10km_real --sim alice.laser_397
     """
     if detach:
         from labctl.cli.background import start_detached
 
-        start_detached(config, free_ports, speed, seed, runs, ready_s)
+        start_detached(config, free_ports, speed, seed, simulate, runs, ready_s)
         return
     from labctl.up.config_ports import with_free_ports
     from labctl.up.supervisor import Supervisor
 
-    loaded, lab = places.load_config(config, seed=seed, speed=speed)
+    loaded, lab = places.load_config(config, seed=seed, speed=speed, simulate=simulate)
     click.echo(f"lab folder {lab}")
     click.echo(f"lab file   {loaded.path}")
+    click.echo(f"simulated  {_simulated(loaded)}")
     if free_ports:
         loaded = with_free_ports(loaded, _free_name(loaded.name, lab))
     supervisor = Supervisor(loaded, lab, runs=runs or places.default_runs(lab), echo=click.echo)
     interrupted = _stay_up(supervisor, ready_s)
     if interrupted:
         click.get_current_context().exit(130)
+
+
+def _simulated(config: LabConfig) -> str:
+    """Which devices have a simulator behind them."""
+    names = [] if config.world is None else [*config.world.simulator]
+    if len(names) == len(config.device):
+        return "every device"
+    return f"{', '.join(names)}; the other {len(config.device) - len(names)} are real" if names else "none"
 
 
 def _free_name(name: str, lab: Path) -> str:

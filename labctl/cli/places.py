@@ -68,9 +68,16 @@ def config_file(given: str | None) -> Path:
 
 
 def load_config(
-    given: str | None, *, seed: int | None = None, speed: float | None = None
+    given: str | None,
+    *,
+    seed: int | None = None,
+    speed: float | None = None,
+    simulate: tuple[str, ...] | None = None,
 ) -> tuple[LabConfig, Path]:
-    """A lab and its folder; ``seed`` and ``speed`` replace those of its simulated world."""
+    """A lab and its folder; ``seed`` and ``speed`` replace those of its simulated world.
+
+    simulate:  devices to simulate, as ``labctl.config.simulating`` takes them; None leaves the lab as the file has it
+    """
     from labctl import config as configs
 
     file = config_file(given)
@@ -82,6 +89,8 @@ def load_config(
                 f"{file}: this lab is not simulated (it has no [world]), so --{next(iter(changed))} means nothing"
             )
         config = configs.load(file, {"world": changed})
+    if simulate is not None:
+        config = configs.simulating(config, simulate)
     return config, lab_folder(file)
 
 

@@ -97,7 +97,7 @@ def run_command(
 def _place(config: str | None, runs: Path | None, virtual: bool) -> tuple[LabConfig, Path, Path]:
     """Lab, lab folder and runs folder of a run."""
     if virtual:
-        loaded, lab = places.load_config(config)
+        loaded, lab = places.load_config(config, simulate=("all",))
         return loaded, lab, runs or places.default_runs(lab)
     if config is not None or places.option("hub"):
         loaded, lab = places.load_config(config)

@@ -100,8 +100,7 @@ def sim_command(
     from labctl.up.config_ports import with_free_ports
     from labctl.up.world import Instruments, make_world, world_table
 
-    loaded, lab = places.load_config(config, seed=seed, speed=speed)
-    world_table(loaded)
+    loaded, lab = places.load_config(config, seed=seed, speed=speed, simulate=("all",))
     if free_ports:
         loaded = with_free_ports(loaded)
     clock = ScaledClock(world_table(loaded).speed)

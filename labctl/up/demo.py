@@ -15,7 +15,7 @@ from labctl.analysis.value import Estimate
 from labctl.bus.client import Client
 from labctl.bus.wire import DeviceRow
 from labctl.clock import SystemClock
-from labctl.config import LabConfig, load, read_toml
+from labctl.config import LabConfig, load, read_toml, simulating
 from labctl.errors import ConfigError, RunError
 from labctl.lab import folder_of, schedule
 from labctl.lab import load as load_code
@@ -69,6 +69,8 @@ def demo(
     stop:     set from a signal handler to end in good order
     """
     config = load(config_path, {} if seed is None else {"world": {"seed": seed}})
+    if config.world is not None:
+        config = simulating(config, ("all",))
     if config.demo is None:
         raise ConfigError(
             f"{config_path} has no [demo] table: nothing says what to show; add procedure and published"

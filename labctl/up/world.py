@@ -12,7 +12,7 @@ from labctl.clock import Clock, VirtualClock
 from labctl.config import LabConfig, WorldConfig, read_toml
 from labctl.core.sim import SimCore
 from labctl.errors import ConfigError
-from labctl.lab import load
+from labctl.lab import load, simulated
 from labctl.sim.inprocess import Bench
 from labctl.sim.instrument import SimInstrument
 from labctl.sim.played import World
@@ -52,7 +52,11 @@ def make_world(
     instruments: dict[str, SimInstrument] = {}
     for device, simulator in table.simulator.items():
         try:
-            instruments[device] = build(world, device, simulator.instrument, list(simulator.parts))
+            instruments[device] = (
+                build(world, device, simulator.instrument, list(simulator.parts))
+                if simulator.parts
+                else simulated(simulator.instrument, lab, clock.now)
+            )
         except ConfigError as error:
             raise ConfigError(f"{config.path} [world.simulator.{device}]: {error}") from None
     return world, instruments
