@@ -13,6 +13,7 @@ from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.single_quantum_atlas import SimAtlas
+from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
 from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
 from simulated_hw.toptica_dlcpro import SimDlcPro
@@ -42,6 +43,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimAtlas(held[0], world.detector_clicks, world.now)
         case "SimNktKoheras":
             return SimNktKoheras(held[0], world.now, rng)
+        case "SimThorlabsMpc320":
+            return SimThorlabsMpc320(held[0], world.now, rng)
         case "SimId900":
             return SimId900(held[0], world.now, rng)
         case "SimAgilentIpcMini":
