@@ -50,6 +50,10 @@ class LineDevice(ScpiDevice):
             f"{self.transport.where}: '*IDN?' was answered with {seen[:80]!r}, expected {self.expected}; check the address in the lab file"
         )
 
+    def patience_s(self) -> float:
+        """How long to wait for an answer, s."""
+        return self.timeout_s
+
     def learn(self) -> None:
         """What else to ask when opened; nothing unless the driver says so."""
 
@@ -107,4 +111,5 @@ class LineDevice(ScpiDevice):
             return False
 
     def _line(self) -> str:
-        return self.transport.read_until(self.answer_end, self.timeout_s).decode("ascii", "replace").strip()
+        answer = self.transport.read_until(self.answer_end, self.patience_s())
+        return answer.decode("ascii", "replace").strip()

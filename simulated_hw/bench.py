@@ -7,6 +7,7 @@ from typing import Any
 from labctl.errors import ConfigError
 from labctl.sim.instrument import SimInstrument
 from simulated_hw.agilent_ipcmini import SimAgilentIpcMini
+from simulated_hw.bristol_871 import SimBristol871
 from simulated_hw.highfinesse_wavemeter import SimHighFinesse
 from simulated_hw.idq_id900 import SimId900
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
@@ -49,6 +50,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimId900(held[0], world.now, rng)
         case "SimAgilentIpcMini":
             return SimAgilentIpcMini(held[0], world.now, rng)
+        case "SimBristol871":
+            return SimBristol871([tap(laser, world.now) for laser in held], world.now, rng)
         case "SimHighFinesse":
             return SimHighFinesse([tap(laser, world.now) for laser in held], world.now, rng)
         case "SimTimebaseDim3000":
