@@ -13,6 +13,7 @@ from simulated_hw.idq_id900 import SimId900
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
+from simulated_hw.novatech_409b import SimNovatech409B
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
@@ -56,6 +57,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimHighFinesse([tap(laser, world.now) for laser in held], world.now, rng)
         case "SimTimebaseDim3000":
             return SimTimebaseDim3000(held[0], world.now, rng)
+        case "SimNovatech409B":
+            return SimNovatech409B(held[0], world.now, rng)
         case _:
             raise ConfigError(
                 f"instrument = {instrument!r}: no simulated instrument of that name is wired in simulated_hw/bench.py"
