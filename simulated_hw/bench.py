@@ -8,6 +8,7 @@ from labctl.errors import ConfigError
 from labctl.sim.instrument import SimInstrument
 from simulated_hw.agilent_ipcmini import SimAgilentIpcMini
 from simulated_hw.bristol_871 import SimBristol871
+from simulated_hw.hcp_tc038d import SimHcpTc038d
 from simulated_hw.highfinesse_wavemeter import SimHighFinesse
 from simulated_hw.idq_id900 import SimId900
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
@@ -45,6 +46,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimAtlas(held[0], world.detector_clicks, world.now)
         case "SimNktKoheras":
             return SimNktKoheras(held[0], world.now, rng)
+        case "SimHcpTc038d":
+            return SimHcpTc038d(held[0], world.now, rng)
         case "SimThorlabsMpc320":
             return SimThorlabsMpc320(held[0], world.now, rng)
         case "SimId900":
