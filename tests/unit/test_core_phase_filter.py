@@ -17,9 +17,10 @@ V0 = 0.98
 
 
 def plain(contrast, diffusion, biases, counts, times, grid=GRID):
-    """The posterior, by circular convolution in Fourier space and a product of likelihoods."""
+    """The posterior, by summed circular shifts and a product of likelihoods."""
     phi = 2 * np.pi * np.arange(grid) / grid
     step = 2 * np.pi / grid
+    shifts = (np.arange(grid)[:, None] - np.arange(grid)) % grid
     posterior = np.ones(grid) / grid
     before = times[0] if len(times) else 0.0
     for seen, now in zip(counts, times, strict=True):
@@ -31,13 +32,14 @@ def plain(contrast, diffusion, biases, counts, times, grid=GRID):
                 kernel[[0, 1, -1]] = 1 - variance / step**2, variance / step**2 / 2, variance / step**2 / 2
             else:
                 far = int(2 * math.sqrt(variance)) + 2
-                turns = np.arange(-far, far + 1)[:, None] * 2 * np.pi
-                kernel = np.exp(-((phi + turns) ** 2) / (2 * variance)).sum(0)
+                away = phi + np.arange(-far, far + 1)[:, None] * 2 * np.pi
+                near = np.abs(away) < 8 * math.sqrt(variance)
+                kernel = np.where(near, np.exp(-(away**2) / (2 * variance)), 0.0).sum(0)
                 kernel /= kernel.sum()
-            posterior = np.fft.irfft(np.fft.rfft(posterior) * np.fft.rfft(kernel), grid)
+            posterior = kernel[shifts] @ posterior
         for (n0, n1), bias in zip(seen, biases, strict=True):
             up = (1 + contrast * np.cos(phi + bias)) / 2
-            posterior = np.maximum(posterior, 0) * up**n0 * (1 - up) ** n1
+            posterior = posterior * up**n0 * (1 - up) ** n1
             posterior /= posterior.sum()
     return posterior
 
@@ -92,8 +94,8 @@ def test_agrees_with_plain_numpy(diffusion, gaps, slots, seed):
 @pytest.mark.parametrize("diffusion", [1.0, 10.0, 50.0])
 def test_the_grid_is_fine_enough(diffusion):
     rng = np.random.default_rng(8)
-    _, counts = walk(rng, 10, 64, diffusion)
-    times = np.arange(64) * CYCLE_S
+    _, counts = walk(rng, 4, 40, diffusion)
+    times = np.arange(40) * CYCLE_S
     fine = 1024
     for one, phase, sigma in zip(counts, *tracked(counts, diffusion), strict=True):
         posterior = plain(V0, diffusion, QUADRATURE, one, times, fine)
