@@ -43,6 +43,8 @@ class ArmState:
     pump_w: float
     coupling: float
     """Collection and fibre coupling of a 393 nm photon."""
+    polariser: float
+    """Share of the light that passes the polariser at the midpoint."""
     quanta: float
     """Mean phonon number at the attempt."""
     reset_s: float
@@ -222,7 +224,7 @@ class AttemptModel:
     def transmission(self, node: int, arm: ArmState) -> float:
         """From emission on S1/2 to the beam splitter, without the etalon."""
         converted = photon.converter_efficiency(arm.pump_w, arm.oven_k, self._p)
-        return arm.coupling * converted * self._passive[node]
+        return arm.coupling * arm.polariser * converted * self._passive[node]
 
     def _repumped(self, node: int, reading: Reading) -> float:
         """Share of the optical pumping during which the repumper is on."""

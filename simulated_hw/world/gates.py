@@ -112,6 +112,7 @@ class MidpointGates:
                 * p.filters.other_transmission
                 * abs(amplitude) ** 2
                 * photon.fibre_transmission(node, p)
+                * arm.polariser
             )
             beat_hz = arm.light.reference.detuning_hz - arm.light.pump.detuning_hz
             light.append(ArmLight(rate_hz, math.atan2(amplitude.imag, amplitude.real), beat_hz))

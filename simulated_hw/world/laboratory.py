@@ -22,11 +22,22 @@ from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
+from simulated_hw.world.parts_polarisation import PolarisationPaddles
 from simulated_hw.world.parts_pump import PumpSeed
 from simulated_hw.world.phase import PhaseWalk, Wander
+from simulated_hw.world.polarisation import Polariser
 from simulated_hw.world.segments import NODES, Reading, Readings
 
-Part = Laser | PumpSeed | HeatedBody | list[RfChannel] | PowerSensor | list[Nanowire] | Tagger
+Part = (
+    Laser
+    | PumpSeed
+    | PolarisationPaddles
+    | HeatedBody
+    | list[RfChannel]
+    | PowerSensor
+    | list[Nanowire]
+    | Tagger
+)
 ChoiceT = TypeVar("ChoiceT")
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
@@ -67,6 +78,15 @@ class Laboratory:
         if p.run.powered:
             for wire in self._nanowires:
                 wire.bias_a, wire.trigger_v, wire.enabled = wire.nominal_bias_a, wire.nominal_trigger_v, True
+        self._polarisers = [
+            Polariser(
+                p.polarisation,
+                self.rng(f"polarisation.{name}"),
+                p.converter.signal_wavelength_m,
+                p.run.powered,
+            )
+            for name in NODES
+        ]
         self._couplings = [
             Wander(self.rng(f"{name}.coupling"), node.coupling_drift, node.coupling_drift_time_s, 0.0)
             for name, node in zip(NODES, self._nodes, strict=True)
@@ -124,6 +144,8 @@ class Laboratory:
         with self.lock:
             for bench in self._benches:
                 bench.power_up()
+            for polariser in self._polarisers:
+                polariser.align()
             for wire in self._nanowires:
                 wire.bias_a, wire.trigger_v = wire.nominal_bias_a, wire.nominal_trigger_v
                 wire.enabled, wire.latched = True, False
@@ -218,6 +240,8 @@ class Laboratory:
     # the state of things now
     def _name_parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {"charlie.snspd": self._nanowires, "charlie.tagger": self._tagger}
+        for name, polariser in zip(NODES, self._polarisers, strict=True):
+            parts[f"charlie.polarisation_{name}"] = polariser.paddles
         for index, bench in enumerate(self._benches):
             name = bench.node
             for nm, laser in bench.lasers.items():
@@ -236,6 +260,8 @@ class Laboratory:
             for bench, coupling in zip(self._benches, self._couplings, strict=True):
                 bench.advance(time_s)
                 coupling.step(drifted)
+            for polariser in self._polarisers:
+                polariser.advance(time_s, drifted)
             self._drifted_s = time_s
         arms = self._arm(0), self._arm(1)
         scene = Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
@@ -253,12 +279,15 @@ class Laboratory:
             bench.etalon.temperature_k,
             light.pump.power * self._p.converter.pump_power_w,
             coupling * max(0.0, 1 + self._couplings[node].x),
+            self._polarisers[node].share(),
             self._atoms.motion[node].prepared_quanta(light),
             self._atoms.motion[node].block_s["reset_854"],
         )
 
     def _detectors(self, arms: tuple[ArmState, ArmState]) -> tuple[Detector, Detector]:
-        arriving_hz = sum(arm.pump_w * per_w for arm, per_w in zip(arms, self._noise_hz_per_w, strict=True))
+        arriving_hz = sum(
+            arm.pump_w * per_w * arm.polariser for arm, per_w in zip(arms, self._noise_hz_per_w, strict=True)
+        )
         transmission = self._p.midpoint.transmission
         first, second = (
             Detector(eta := wire.efficiency() * transmission, arriving_hz * eta + wire.dark_hz())

@@ -201,6 +201,19 @@ class Midpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Polarisation:
+    """Polarisation of each arm at the midpoint."""
+
+    paddle_1_rad: float = _number("rad", 0.0, 2.967)
+    """Paddle angles that undo what the fibre does, as found at the last alignment."""
+    paddle_2_rad: float = _number("rad", 0.0, 2.967)
+    paddle_3_rad: float = _number("rad", 0.0, 2.967)
+    drift_rad: float = _number("rad")
+    """Rms turn of the polarisation since then."""
+    drift_time_s: float = _number("s", 1e-3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Detectors:
     """Superconducting nanowires."""
 
@@ -255,6 +268,7 @@ class Parameters:
     filters: Filters
     fibre: Fibre
     midpoint: Midpoint
+    polarisation: Polarisation
     detectors: Detectors
     phase: Phase
     alignment: Alignment

@@ -17,6 +17,7 @@ from labctl.config import load
 from labctl.core.program import Straight, lower
 from labctl.core.sim import SimCore
 from labctl.device import Device
+from labctl.errors import DeviceError
 from labctl.lab import device_maker
 from labctl.run.results import results
 from labctl.schedule.items import Item, Schedule
@@ -26,6 +27,7 @@ from labctl.up.config_ports import with_free_ports
 from labctl.up.world import Instruments, Laboratory, make_world
 from sequences.fringe import fringe
 from sequences.link import attempt, link
+from simulated_hw.world.parts_polarisation import PolarisationPaddles
 
 ROOT = Path(__file__).parents[2]
 ALPHA = 0.17
@@ -227,6 +229,37 @@ def test_reference_light_blocked_loses_the_phase_but_no_photons(lab: Lab):
     assert all(
         float(r.values["phase_sigma_rad"]) > 0.25 for r in blocked
     )  # every round says that its phase is unknown
+
+
+def test_a_paddle_turned_turns_photons_away(lab: Lab):
+    """What the paddles do at 1550 nm, relative to where they undo the fibre, projected on the polariser."""
+    before = lab.herald_chance()
+    lab.set("charlie.polarisation_alice.position_2", 0.9)
+    lab.settle(5)
+    aligned, turned = PolarisationPaddles(), PolarisationPaddles()
+    aligned.angles_rad, turned.angles_rad = [1.3, 1.6, 1.1], [1.3, 0.9, 1.1]
+    expected = abs((turned.jones(1550e-9) @ aligned.jones(1550e-9).conj().T)[0, 0]) ** 2
+    assert expected < 0.7
+    assert lab.herald_chance() / before == pytest.approx(share_of_alice(expected), rel=0.05)
+    lab.set("charlie.polarisation_alice.position_2", 1.6)
+
+
+def test_the_wavemeter_reads_the_laser_that_the_dlc_pro_drives(lab: Lab):
+    meter = lab.devices["charlie.wavemeter"].signal("frequency_1")
+    locked = meter.get()
+    laser = lab.devices["alice.laser_397"]
+    laser.call("unlock")
+    lab.set("alice.laser_397.piezo_voltage", laser.signal("piezo_voltage").get() + 1.0)
+    lab.settle(10)
+    with lab.world.lock:
+        detuning = lab.world.part("alice.laser_397").detuning_hz()
+    assert abs(detuning) > 50e6
+    assert meter.get() - locked == pytest.approx(detuning, abs=5e6)
+    lab.set("alice.laser_397.enabled", False)
+    lab.settle(10)
+    with pytest.raises(DeviceError, match=r"charlie\.wavemeter"):
+        meter.get()  # no light: a state, not a number
+    lab.set("alice.laser_397.enabled", True)
 
 
 def test_a_gate_at_the_wrong_time_sees_no_photons(lab: Lab):

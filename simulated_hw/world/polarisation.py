@@ -1,0 +1,57 @@
+"""Polarisation of one arm's light at the midpoint: fibre, paddle controller and the polariser behind it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulated_hw.world.parameters import Polarisation
+from simulated_hw.world.parts_polarisation import PolarisationPaddles
+from simulated_hw.world.phase import Wander
+
+
+class Polariser:
+    """The fibre turns the polarisation; the paddles, at the angles found when they were aligned, turn it back.
+
+    The fibre's turn is the inverse of what the paddles did at those angles, times a slow drift.
+    """
+
+    def __init__(
+        self, values: Polarisation, rng: np.random.Generator, wavelength_m: float, aligned: bool
+    ) -> None:
+        self.paddles = PolarisationPaddles()
+        self._wavelength_m = wavelength_m
+        self._drift = Wander(rng, values.drift_rad, values.drift_time_s, 0.0)
+        self._aligned_rad = [values.paddle_1_rad, values.paddle_2_rad, values.paddle_3_rad]
+        reference = PolarisationPaddles()
+        reference.angles_rad = [*self._aligned_rad]
+        self._fibre: NDArray[np.complex128] = reference.jones(wavelength_m).conj().T
+        self._seen: tuple[float, ...] = ()
+        self._share = 0.0
+        if aligned:
+            self.align()
+
+    def align(self) -> None:
+        """Put the paddles where they were aligned."""
+        self.paddles.angles_rad = [*self._aligned_rad]
+        self.paddles.targets_rad = [*self._aligned_rad]
+
+    def advance(self, now_s: float, step_s: float) -> None:
+        """Turn the paddles and let the fibre drift up to ``now_s``."""
+        self.paddles.advance(now_s)
+        self._drift.advance(step_s)
+
+    def share(self) -> float:
+        """Share of the light that passes the polariser."""
+        key = (*self.paddles.angles_rad, self._drift.x)
+        if key != self._seen:
+            self._seen, self._share = key, self._through_polariser()
+        return self._share
+
+    def _through_polariser(self) -> float:
+        turn = self._drift.x
+        drifted = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        through = self.paddles.jones(self._wavelength_m) @ drifted @ self._fibre
+        return float(abs(through[0, 0]) ** 2)
