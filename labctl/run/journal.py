@@ -81,21 +81,29 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
-        """Begin a new journal; StorageError if it exists or cannot be written."""
+        """Begin a new journal; StorageError if it exists or cannot be written.
+
+        It gets its name when its header is on disk: there is never a journal without one, whenever the process dies.
+        """
+        begun = path.with_name(f"{path.name}.begun")
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            file = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as error:
-            raise StorageError(
-                f"{path}: cannot begin a journal ({error.strerror}); check the disk and its permissions"
-            ) from None
+            raise _cannot_begin(path, error) from None
         fcntl.flock(file, fcntl.LOCK_EX)
         journal = cls(path, file, 0)
         try:
             journal._write(MAGIC + _frame(_Header(dict(header))))
+            os.link(begun, path)  # unlike a rename, this refuses to replace a journal
             _sync_folder(path.parent)
+        except OSError as error:
+            journal.close()
+            raise _cannot_begin(path, error) from None
         except StorageError:
             journal.close()
             raise
+        finally:
+            begun.unlink(missing_ok=True)
         return journal
 
     @classmethod
@@ -239,6 +247,12 @@ def _take(content: JournalContent, payload: bytes, path: Path, at: int) -> None:
             content.end = None
         case _End():
             content.end = entry.content
+
+
+def _cannot_begin(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path}: cannot begin a journal ({error.strerror}); check the disk and its permissions"
+    )
 
 
 def _sync_folder(folder: Path) -> None:
