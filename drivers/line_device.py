@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar, TypeVar
 
-from labctl.errors import BadAnswerError, DeviceError, NotConnectedError
+from labctl.errors import BadAnswerError, DeviceError, NoAnswerError, NotConnectedError
 from labctl.scpi import ScpiDevice
 
 T = TypeVar("T")
@@ -42,7 +42,12 @@ class LineDevice(ScpiDevice):
         self.transport.write(b"*IDN?" + self.ending)
         seen = ""
         for _ in range(MOST_OLD_LINES):
-            line = self._line()
+            try:
+                line = self._line()
+            except NoAnswerError:
+                if not seen:
+                    raise
+                break
             if self.identity_has in line:
                 return
             seen = line or seen

@@ -17,6 +17,7 @@ from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.novatech_409b import SimNovatech409B
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
+from simulated_hw.srs_ldc501 import SimSrsLdc501
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
 from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
 from simulated_hw.toptica_dlcpro import SimDlcPro
@@ -56,6 +57,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimAgilentIpcMini(held[0], world.now, rng)
         case "SimBristol871":
             return SimBristol871([tap(laser, world.now) for laser in held], world.now, rng)
+        case "SimSrsLdc501":
+            return SimSrsLdc501(held[0], held[1], world.now, rng)
         case "SimHighFinesse":
             return SimHighFinesse([tap(laser, world.now) for laser in held], world.now, rng)
         case "SimTimebaseDim3000":
