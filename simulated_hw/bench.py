@@ -16,8 +16,8 @@ from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.novatech_409b import SimNovatech409B
 from simulated_hw.single_quantum_atlas import SimAtlas
-from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
 from simulated_hw.srs_ldc501 import SimSrsLdc501
+from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
 from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
 from simulated_hw.toptica_dlcpro import SimDlcPro
