@@ -54,6 +54,34 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path):
     assert len(journal.read(tmp_path / "journal").records) == 1
 
 
+def test_zeros_that_a_power_cut_left_are_a_torn_tail(tmp_path: Path):
+    path = tmp_path / "journal"
+    made = Journal.create(path, {"rounds": 3})
+    made.append(0, 0, {"a": 1})
+    made.close()
+    whole = path.stat().st_size
+    os.truncate(path, whole + 4096)
+    content = journal.read(path)
+    assert len(content.records) == 1 and content.good_bytes == whole and content.torn_bytes == 4096
+
+
+def test_what_is_cut_off_on_resuming_is_kept_beside_it(tmp_path: Path):
+    path = tmp_path / "journal"
+    made = Journal.create(path, {})
+    ends = [path.stat().st_size]
+    for number in range(4):
+        made.append(number, 0, {"a": number})
+        ends.append(path.stat().st_size)
+    made.close()
+    data = bytearray(path.read_bytes())
+    data[ends[2] + 12] ^= 1  # the third record; the fourth is whole, but nobody can know where it begins
+    path.write_bytes(data)
+    again, content = Journal.resume(path)
+    again.close()
+    assert len(content.records) == 2 and path.read_bytes() == data[: ends[2]]
+    assert (tmp_path / f"journal.torn-{ends[2]}").read_bytes() == data[ends[2] :]
+
+
 def test_records_must_come_in_order(tmp_path: Path):
     made = Journal.create(tmp_path / "journal", {})
     with pytest.raises(StorageError, match="record 1 came where 0 was expected"):
