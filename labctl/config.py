@@ -330,7 +330,9 @@ def _check(config: LabConfig, file: Path) -> None:
 
 
 def endpoints(address: Address) -> list[str]:
-    """The ports an address occupies: its own and those given as options."""
+    """The ports an address occupies: its own and those given as options. An NI card is shared by the devices on it."""
+    if address.scheme == "nidaqmx":
+        return []
     if address.scheme not in ("tcp", "zmq"):
         return [address.target]
     extra = [f"{address.host}:{value}" for value in address.options.values() if value.isdigit()]

@@ -1,15 +1,16 @@
-"""Bytes to one instrument: ``connect("tcp://host:port")`` and its relatives serial://, visa://, zmq://.
+"""Bytes to one instrument: ``connect("tcp://host:port")`` and its relatives serial://, visa://, zmq://, nidaqmx://.
 
 After a missing or broken answer a connection is dropped and opened anew before the next request, so a late reply is
 never taken for the answer to another question.
 """
 
 # pyright: standard
-# (pyvisa, pyserial and pyzmq carry no complete types; this is the one file that touches them)
+# (pyvisa, pyserial, pyzmq and nidaqmx carry no complete types; this is the one file of labctl that touches them)
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Address:
 
     scheme: str
     target: str
-    """Everything between ``scheme://`` and the options: ``host:port``, a device path or a VISA resource."""
+    """Everything between ``scheme://`` and the options: ``host:port``, a device path, a VISA resource or ``host:port/Dev1``."""
     options: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -38,7 +39,12 @@ class Address:
     @property
     def port(self) -> int:
         """Port of a ``host:port`` target."""
-        return int(self.target.rpartition(":")[2])
+        return int(self.target.rpartition(":")[2].partition("/")[0])
+
+    @property
+    def card(self) -> str:
+        """NI's name of the card in a ``nidaqmx://host:port/Dev1`` address."""
+        return self.target.rpartition("/")[2]
 
     def option_port(self, name: str) -> int:
         """A further port given as an option, e.g. ``?monitor=1999``."""
@@ -70,8 +76,15 @@ def parse_address(text: str) -> Address:
             raise ConfigError(
                 f"address {text!r} needs a host and a port from 1 to 65535, e.g. {scheme}://10.0.4.12:1998"
             )
+    elif scheme == "nidaqmx":
+        if not re.fullmatch(r"(local|[^/]+:[1-9]\d{0,4})/[^/:,\s]+", target):
+            raise ConfigError(
+                f"address {text!r} needs the computer and NI's name of the card, e.g. {scheme}://10.0.4.20:31763/Dev1, or {scheme}://local/Dev1 for a card in this computer"
+            )
     elif scheme not in ("serial", "visa", "sim"):
-        raise ConfigError(f"address {text!r}: unknown scheme {scheme!r}; use tcp, serial, visa, zmq or sim")
+        raise ConfigError(
+            f"address {text!r}: unknown scheme {scheme!r}; use tcp, serial, visa, zmq, nidaqmx or sim"
+        )
     return address
 
 
@@ -466,11 +479,106 @@ class ZmqTransport(Transport):
         return b"".join(self._socket.recv_multipart())
 
 
+class NidaqmxTransport(Transport):
+    """Calls to an NI card by NI's own API: ``nidaqmx://host:port/Dev1`` through a gRPC device server, ``nidaqmx://local/Dev1`` through the driver installed here.
+
+    It carries calls of the ``nidaqmx`` package, not bytes: a driver hands ``session()`` to ``nidaqmx.Task``. A call that
+    does not say itself how long it may wait is given up after ``timeout_s``.
+    """
+
+    def __init__(self, address: str, device: str = "", timeout_s: float = 1.0) -> None:
+        super().__init__(address, device, timeout_s)
+        self._channel: Any = None
+        self._local = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a channel (or the local driver is used)."""
+        return self._local or self._channel is not None
+
+    @property
+    def card(self) -> str:
+        """NI's name of the card."""
+        return self.address.card
+
+    def session(self, name: str) -> Any:
+        """``nidaqmx.GrpcSessionOptions`` for a task called ``name``; None for the local driver. Connects if need be.
+
+        A task of that name that is left from a connection that broke is taken up again.
+        """
+        if self._stale or not self.is_open:
+            self.reset()
+        if self._local:
+            return None
+        import nidaqmx
+
+        return nidaqmx.GrpcSessionOptions(self._channel, name)
+
+    def _open(self) -> None:
+        try:
+            import grpc
+            import nidaqmx  # noqa: F401  (the message shall say here what to install)
+        except ImportError as error:
+            raise ConfigError(
+                f"{self.where}: needs the package {error.name!r}: pip install 'labctl[nidaq]'"
+            ) from None
+        if self.address.target.startswith("local/"):
+            self._local = True
+            return
+        host, port = self.address.host, self.address.port
+        try:  # gRPC itself would say neither at once nor why
+            socket.create_connection((host, port), timeout=max(self.timeout_s, 0.5)).close()
+        except OSError as error:
+            raise NotConnectedError(
+                f"{self.where}: cannot connect ({error.strerror or error}); check that the computer with the card is on and its NI gRPC Device Server runs and listens beyond loopback"
+            ) from None
+        options = [
+            ("grpc.max_receive_message_length", -1),  # a long read is more than the usual 4 MiB
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),  # a new channel does not wait for an old one's retries
+        ]
+        channel = grpc.insecure_channel(self.address.target.rpartition("/")[0], options)
+        self._channel = _with_deadlines(channel, max(self.timeout_s, 0.5))
+
+    def _close(self) -> None:
+        self._local = False
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _send(self, data: bytes) -> None:
+        raise ConfigError(f"{self.where}: carries NI-DAQmx calls, not bytes; use another address")
+
+    def _receive(self, timeout_s: float) -> bytes:
+        raise ConfigError(f"{self.where}: carries NI-DAQmx calls, not bytes; use another address")
+
+
+def _with_deadlines(channel: Any, margin_s: float) -> Any:
+    """The gRPC channel with a time limit on each call: what the request says it may wait, and ``margin_s``."""
+    import grpc
+
+    class Details(grpc.ClientCallDetails):
+        def __init__(self, given: Any, timeout: float | None) -> None:
+            self.method, self.metadata, self.timeout = given.method, given.metadata, timeout
+            self.credentials, self.wait_for_ready = given.credentials, given.wait_for_ready
+            self.compression = given.compression
+
+    class Deadlines(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            wait_s = getattr(request, "timeout", getattr(request, "time_to_wait", 0.0))
+            return continuation(
+                Details(client_call_details, None if wait_s < 0 else wait_s + margin_s), request
+            )
+
+    return grpc.intercept_channel(channel, Deadlines())
+
+
 _KINDS: dict[str, type[Transport]] = {
     "tcp": TcpTransport,
     "serial": SerialTransport,
     "visa": VisaTransport,
     "zmq": ZmqTransport,
+    "nidaqmx": NidaqmxTransport,
 }
 
 

@@ -15,6 +15,7 @@ from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.novatech_409b import SimNovatech409B
+from simulated_hw.scpi_generator import SimKeysight33622A, SimRigolDg4102, SimSmb100A
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.srs_ldc501 import SimSrsLdc501
 from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
@@ -65,6 +66,16 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimTimebaseDim3000(held[0], world.now, rng)
         case "SimNovatech409B":
             return SimNovatech409B(held[0], world.now, rng)
+        case "SimNiDaq":
+            from simulated_hw.ni_daqmx import SimNiDaq  # needs the optional extra [nidaq]
+
+            return SimNiDaq(held[0], world.now, rng)
+        case "SimRigolDg4102":
+            return SimRigolDg4102(held, world.now, rng)
+        case "SimKeysight33622A":
+            return SimKeysight33622A(held, world.now, rng)
+        case "SimSmb100A":
+            return SimSmb100A(held, world.now, rng)
         case _:
             raise ConfigError(
                 f"instrument = {instrument!r}: no simulated instrument of that name is wired in simulated_hw/bench.py"

@@ -95,6 +95,11 @@ PLANTS = [
     ),
     *library("zmq only behind bus, transport and sim", "zmq", "labctl.core.planted"),
     *library("pyvisa and pyserial only behind transport", "pyvisa pyvisa_py serial", "labctl.sim.planted"),
+    *(
+        Plant("nidaqmx and gRPC only in drivers, simulated_hw and transport", module, name)
+        for name in ("nidaqmx", "grpc")
+        for module in ("labctl.up.planted", "labctl.sim.planted", "labctl.core.planted", "sequences.planted")
+    ),
     *library("HDF5 and xarray only behind run.store", "h5py h5netcdf xarray", "labctl.analysis.planted"),
     *library("numba only in tags, core and the world", "numba", "labctl.bus.planted"),
     *library("matplotlib and jinja2 only for the report", "matplotlib jinja2", "labctl.analysis.planted"),

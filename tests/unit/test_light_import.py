@@ -6,6 +6,7 @@ import sys
 HEAVY = {
     *("numpy", "scipy", "numba", "h5py", "h5netcdf", "xarray", "pandas", "lmfit"),
     *("matplotlib", "jinja2", "PySide6", "pyqtgraph", "zmq", "pyvisa", "serial", "ptufile"),
+    *("nidaqmx", "grpc", "google"),
 }
 REPORT = "\nimport sys; print('\\nloaded:', *{name.partition('.')[0] for name in sys.modules})"
 HELP = """
