@@ -18,6 +18,7 @@ from simulated_hw.novatech_409b import SimNovatech409B
 from simulated_hw.scpi_generator import SimKeysight33622A, SimRigolDg4102, SimSmb100A
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.srs_ldc501 import SimSrsLdc501
+from simulated_hw.thorlabs_mdt693b import SimThorlabsMdt693b
 from simulated_hw.thorlabs_mpc320 import SimThorlabsMpc320
 from simulated_hw.thorlabs_pm100 import SimThorlabsPm100
 from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
@@ -50,6 +51,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimNktKoheras(held[0], world.now, rng)
         case "SimHcpTc038d":
             return SimHcpTc038d(held[0], world.now, rng)
+        case "SimThorlabsMdt693b":
+            return SimThorlabsMdt693b(held, world.now, rng)
         case "SimThorlabsMpc320":
             return SimThorlabsMpc320(held[0], world.now, rng)
         case "SimId900":
