@@ -143,15 +143,34 @@ class MeerstetterTec(Device):
         write=lambda tec, on: tec.write_int(OUTPUT_ENABLE, int(on)),
         doc="Output stage; switching it is saved to flash, so not for cycling.",
     )
-    current = Signal(float, "A", read=lambda tec: tec.read_float(ACTUAL_CURRENT), poll_s=2.0)
-    voltage = Signal(float, "V", read=lambda tec: tec.read_float(ACTUAL_VOLTAGE), poll_s=2.0)
+    current = Signal(
+        float,
+        "A",
+        read=lambda tec: tec.read_float(ACTUAL_CURRENT),
+        poll_s=2.0,
+        doc="Output current, as measured.",
+    )
+    voltage = Signal(
+        float,
+        "V",
+        read=lambda tec: tec.read_float(ACTUAL_VOLTAGE),
+        poll_s=2.0,
+        doc="Output voltage, as measured.",
+    )
     stable = Signal(
         bool,
         read=lambda tec: tec.read_int(TEMPERATURE_STABLE) == STABLE,
         doc="The controller's own opinion, by its window (parameters 4040, 4041).",
     )
-    status = Signal(str, read=lambda tec: tec.device_status(), poll_s=2.0)
-    error_number = Signal(int, read=lambda tec: tec.read_int(ERROR_NUMBER, 1), poll_s=2.0)
+    status = Signal(
+        str, read=lambda tec: tec.device_status(), poll_s=2.0, doc="What the controller is doing."
+    )
+    error_number = Signal(
+        int,
+        read=lambda tec: tec.read_int(ERROR_NUMBER, 1),
+        poll_s=2.0,
+        doc="Number of its error, 0 for none.",
+    )
 
     @action
     def safe(self) -> None:

@@ -51,7 +51,9 @@ class ThorlabsPm100(ScpiDevice):
         """Wavelength range of the sensor, m, as it said when opened."""
         return self._wavelengths_m
 
-    power = Signal(float, "W", read=lambda meter: meter.read_power(), poll_s=1.0)
+    power = Signal(
+        float, "W", read=lambda meter: meter.read_power(), poll_s=1.0, doc="Optical power on the sensor."
+    )
     wavelength = number(
         "SENS:CORR:WAV",
         "m",
@@ -71,6 +73,7 @@ class ThorlabsPm100(ScpiDevice):
         bool,
         read=lambda meter: meter.query_switch("SENS:POW:RANG:AUTO?"),
         write=lambda meter, on: meter.command(f"SENS:POW:RANG:AUTO {int(on)}"),
+        doc="Whether the meter chooses its range by itself.",
     )
     sensor = Signal(
         str, read=lambda meter: meter.sensor_name(), doc="Model and serial number of the sensor head."

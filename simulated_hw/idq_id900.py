@@ -402,3 +402,8 @@ _POWER_ON = {
 
 def _delay(text: str) -> int:
     return whole(text, -LONGEST_PS, LONGEST_PS)
+
+
+def demo(now: Callable[[], float]) -> SimId900:
+    """A time controller with nothing at its inputs."""
+    return SimId900(Tagger(4, lambda: [0, 0, 0, 0]), now, np.random.default_rng(1))

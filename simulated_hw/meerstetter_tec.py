@@ -299,3 +299,8 @@ class SimMeerstetterTec(LineInstrument):
         if not 1 <= index <= (1 if parameter.common else len(self.channels)):
             return NO_SUCH_INSTANCE
         return parameter, self.channels[index - 1]
+
+
+def demo(now: Callable[[], float]) -> SimMeerstetterTec:
+    """A controller with one oven."""
+    return SimMeerstetterTec(HeatedBody(), now, np.random.default_rng(1))

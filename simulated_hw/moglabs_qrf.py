@@ -364,3 +364,8 @@ def _dbm(text: str) -> float:
 
 def _degrees(text: str) -> float:
     return _scaled(text, {"": 1.0, "DEG": 1.0, "RAD": 180 / math.pi}) % 360
+
+
+def demo(now: Callable[[], float]) -> SimMoglabsQrf:
+    """A synthesizer with four channels."""
+    return SimMoglabsQrf([RfChannel() for _ in range(4)], now, np.random.default_rng(1))

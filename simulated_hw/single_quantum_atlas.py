@@ -360,3 +360,11 @@ def _find_bias(wire: Nanowire, wanted_hz: float) -> None:
             low_a = wire.bias_a
         else:
             high_a = wire.bias_a
+
+
+def demo(now: Callable[[], float]) -> SimAtlas:
+    """Two nanowires in the dark."""
+    wires = [Nanowire(), Nanowire()]
+    return SimAtlas(
+        wires, lambda begin_s, end_s: [round(w.dark_hz() * (end_s - begin_s)) for w in wires], now
+    )

@@ -312,3 +312,8 @@ class SimThorlabsPm100(LineInstrument):
 
     def _illegal(self) -> None:
         self._error(-224)
+
+
+def demo(now: Callable[[], float]) -> SimThorlabsPm100:
+    """A console whose head sees 1 mW."""
+    return SimThorlabsPm100(PowerSensor(lambda: 1e-3), now, np.random.default_rng(1))

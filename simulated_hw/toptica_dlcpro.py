@@ -317,3 +317,18 @@ def _scan(head: Head) -> dict[str, Parameter]:
         "unit": Parameter(str, lambda: "mA" if head.scan_output == 51 else "V"),
         "signal-type": _kept(1),
     }
+
+
+def demo(now: Callable[[], float]) -> SimDlcPro:
+    """A controller with one 397 nm head that emits."""
+    laser = Laser(
+        np.random.default_rng(1),
+        wavelength_m=397e-9,
+        power_w=0.05,
+        nominal_current_a=0.12,
+        threshold_current_a=0.04,
+        largest_current_a=0.18,
+        drift_hz_per_sqrt_s=0.0,
+    )
+    laser.emission = True
+    return SimDlcPro([laser], now)

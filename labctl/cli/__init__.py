@@ -59,6 +59,13 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "fault": "Make a simulated instrument misbehave.",
         },
     ),
+    "A lab of one's own": (
+        "driver_commands",
+        {
+            "drivers": "List every driver there is: addresses, manual, simulator.",
+            "new": "Begin a lab folder or a driver of one's own.",
+        },
+    ),
     "Trouble": (
         "doctor_command",
         {"doctor": "Check installation, lab files and the lab that is up."},

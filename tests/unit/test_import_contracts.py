@@ -93,6 +93,29 @@ PLANTS = [
         )
         for room in sorted(ROOMS - {"sim", "clock", "units", "errors"})
     ),
+    *(
+        Plant(
+            "conformance knows drivers, simulated instruments and how to find them",
+            "labctl.conformance.planted",
+            f"labctl.{room}",
+        )
+        for room in sorted(
+            ROOMS
+            - {
+                "conformance",
+                "__main__",
+                "shelf",
+                "lab",
+                "device",
+                "signal",
+                "transport",
+                "sim",
+                "clock",
+                "errors",
+            }
+        )
+    ),
+    *library("pytest only in conformance", "pytest", "labctl.lab.planted"),
     *library("zmq only behind bus, transport and sim", "zmq", "labctl.core.planted"),
     *library("pyvisa and pyserial only behind transport", "pyvisa pyvisa_py serial", "labctl.sim.planted"),
     *(

@@ -1,0 +1,172 @@
+"""An instrument that does not answer, answers late, in pieces or with nonsense: the error says where, and it comes back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from labctl.conformance.recording import Wire
+from labctl.conformance.tried import Tried, names_itself
+from labctl.device import Device
+from labctl.errors import BadAnswerError, DeviceError, NoAnswerError, NotConnectedError
+
+MOST = 3
+"""So many signals are asked for under a fault."""
+
+
+@dataclass
+class Patient:
+    """A device, what it showed while all was well, and signals that are asked for over the wire."""
+
+    tried: Tried
+    device: Device
+    well: dict[str, Any]
+    questions: list[str]
+
+    def ask(self, name: str) -> Any:
+        """Read one signal."""
+        return self.device.signal(name).get()
+
+    def is_well(self) -> None:
+        """Every steady signal shows what it did before, each at once."""
+        now = {name: self.ask(name) for name in self.well}
+        assert now == self.well, "not what it showed before the fault"
+
+
+@pytest.fixture
+def patient(tried: Tried) -> Iterator[Patient]:
+    """An open device that has been looked at."""
+    wire = Wire()
+    device = tried.open(wire=wire)
+    well = tried.steady(device)
+    questions = tried.questions(wire, device, well)[:MOST]
+    assert questions, (
+        "no signal is asked for over the wire and reads the same twice: the kit cannot tell right from wrong"
+    )
+    yield Patient(tried, device, well, questions)
+    tried.cure()
+
+
+def test_silence_is_an_error_that_says_where(patient: Patient) -> None:
+    """NoAnswerError with device and address; the next question after the silence is answered."""
+    for name in patient.questions:
+        patient.tried.fault("silent")
+        with pytest.raises(NoAnswerError) as raised:
+            patient.ask(name)
+        assert names_itself(raised.value, patient.device), str(raised.value)
+        patient.tried.cure()
+        patient.is_well()
+
+
+def test_one_lost_reply_is_survived(patient: Patient) -> None:
+    """Asked again, or an error that says where; never a wrong value."""
+    for name in patient.questions:
+        patient.tried.fault("drop", 1)
+        _right_or(patient, name, NoAnswerError)
+        patient.tried.cure()
+        patient.is_well()
+
+
+def test_a_late_reply_is_never_taken_for_the_next_answer(patient: Patient) -> None:
+    """What comes after the time is up belongs to the old question, whatever is asked next."""
+    late_s = 2.0 * patient.tried.choice.timeout_s
+    names = [*patient.questions, patient.questions[0]]
+    for name, other in itertools.pairwise(names):
+        patient.tried.fault("late", late_s)
+        _right_or(patient, name, NoAnswerError)
+        patient.tried.cure()
+        assert patient.ask(other) == patient.well[other], f"the late answer for {name} was taken for {other}"
+        patient.tried.wait(late_s)
+        patient.is_well()
+
+
+def test_nonsense_is_an_error_that_says_where(patient: Patient) -> None:
+    """BadAnswerError or NoAnswerError for anything but text, which may be whatever it likes."""
+    for name in patient.questions:
+        patient.tried.fault("garbage")
+        if type(patient.device).signals[name].kind is str:
+            _not(patient, name)
+        else:
+            with pytest.raises((BadAnswerError, NoAnswerError)) as raised:
+                patient.ask(name)
+            assert names_itself(raised.value, patient.device), str(raised.value)
+        patient.tried.cure()
+        patient.is_well()
+
+
+def test_a_garbled_number_is_never_taken_for_another(patient: Patient) -> None:
+    """With bytes flipped on the way, a number or switch is right or an error."""
+    for name in patient.questions:
+        if type(patient.device).signals[name].kind is not str:
+            patient.tried.fault("garble")
+            _right_or(patient, name, DeviceError)
+            patient.tried.cure()
+            patient.is_well()
+
+
+def test_an_answer_in_two_pieces_is_one_answer(patient: Patient) -> None:
+    """The second half comes a little later."""
+    patient.tried.fault("split", 0.2 * patient.tried.choice.timeout_s)
+    for name in patient.questions:
+        assert patient.ask(name) == patient.well[name]
+
+
+def test_half_an_answer_is_no_answer(patient: Patient) -> None:
+    """The second half comes after the time is up: an error that says where, and the half is forgotten."""
+    late_s = 2.0 * patient.tried.choice.timeout_s
+    for name in patient.questions:
+        patient.tried.fault("split", late_s)
+        _right_or(patient, name, (NoAnswerError, BadAnswerError))
+        patient.tried.cure()
+        patient.is_well()
+        patient.tried.wait(late_s)
+        patient.is_well()
+
+
+def test_a_connection_that_breaks_is_made_again(patient: Patient) -> None:
+    """Closed instead of an answer, once: right or NotConnectedError, and the next question is answered."""
+    for name in patient.questions:
+        patient.tried.fault("disconnect", 1)
+        _right_or(patient, name, NotConnectedError)
+        patient.tried.cure()
+        patient.is_well()
+
+
+def test_an_instrument_that_is_away_is_named_and_comes_back(patient: Patient) -> None:
+    """It accepts no connection: NotConnectedError with device and address (silence over ZeroMQ); then all is well again."""
+    expected = NoAnswerError if patient.tried.over_zmq else NotConnectedError
+    patient.tried.fault("refuse")
+    patient.tried.wait(0.1)  # connections that are there are dropped
+    for _ in range(2):
+        with pytest.raises(expected) as raised:
+            patient.ask(patient.questions[0])
+        assert names_itself(raised.value, patient.device), str(raised.value)
+    patient.tried.cure()
+    for name in patient.well:  # a connection that was idle is found broken only now
+        try:
+            patient.ask(name)
+        except NotConnectedError as error:
+            assert names_itself(error, patient.device), str(error)
+    patient.is_well()
+
+
+def _right_or(patient: Patient, name: str, errors: type[DeviceError] | tuple[type[DeviceError], ...]) -> None:
+    """The value as it was, or one of the errors, saying where."""
+    try:
+        value = patient.ask(name)
+    except errors as error:
+        assert names_itself(error, patient.device), str(error)
+    else:
+        assert value == patient.well[name], f"{name} is {value!r}, was {patient.well[name]!r}"
+
+
+def _not(patient: Patient, name: str) -> None:
+    """Text under garbage: an error saying where, or not what it was."""
+    try:
+        assert patient.ask(name) != patient.well[name]
+    except DeviceError as error:
+        assert names_itself(error, patient.device), str(error)
