@@ -16,6 +16,7 @@ from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.novatech_409b import SimNovatech409B
 from simulated_hw.scpi_generator import SimKeysight33622A, SimRigolDg4102, SimSmb100A
+from simulated_hw.rs_hmp4040 import SimHmp4040
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.srs_ldc501 import SimSrsLdc501
 from simulated_hw.thorlabs_mdt693b import SimThorlabsMdt693b
@@ -61,6 +62,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimAgilentIpcMini(held[0], world.now, rng)
         case "SimBristol871":
             return SimBristol871([tap(laser, world.now) for laser in held], world.now, rng)
+        case "SimHmp4040":
+            return SimHmp4040(held, world.now, rng)
         case "SimSrsLdc501":
             return SimSrsLdc501(held[0], held[1], world.now, rng)
         case "SimHighFinesse":
