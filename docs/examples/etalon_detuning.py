@@ -39,7 +39,7 @@ def main():
     options.add_argument("--rounds", type=int, default=150, help="heralded rounds at each point")
     chosen = options.parse_args()
     offsets_k = np.linspace(-chosen.span, chosen.span, chosen.points) * mK
-    with labctl.connect() as lab:
+    with labctl.connect(timeout_s=10.0) as lab:  # nobody watches a scan: wait longer than a person would
         rates, errors = scan(lab, offsets_k, chosen.rounds)
     detunings_hz = offsets_k * ETALON_HZ_PER_K
     with Path("etalon_detuning.csv").open("w", newline="") as file:
