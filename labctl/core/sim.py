@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -128,13 +128,11 @@ class SimCore:
         self._progress = progress
         self._run = run = _Run(records=first_record)
         run.origin_ps = run.time_ps = self._world.now_ps()
-        try:
+        with suppress(Stopped):
             while run.rounds < rounds:
                 self._heed()
                 self._play(program.root)
                 run.rounds += 1
-        except Stopped:
-            pass
         return self._report_progress()
 
     # one step after another
