@@ -15,8 +15,8 @@ from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.novatech_409b import SimNovatech409B
-from simulated_hw.scpi_generator import SimKeysight33622A, SimRigolDg4102, SimSmb100A
 from simulated_hw.rs_hmp4040 import SimHmp4040
+from simulated_hw.scpi_generator import SimKeysight33622A, SimRigolDg4102, SimSmb100A
 from simulated_hw.single_quantum_atlas import SimAtlas
 from simulated_hw.srs_ldc501 import SimSrsLdc501
 from simulated_hw.thorlabs_mdt693b import SimThorlabsMdt693b
