@@ -111,6 +111,8 @@ class NktKoheras(Device):
     transport:       ``serial:///dev/ttyUSB0`` (115200 baud; ``?rtscts=1`` for hardware handshake) or ``tcp://host:port``
                      of a serial bridge
     module_address:  address of the laser module on the bus, 1 to 160
+    highest_power_w: highest power setpoint, W
+    tuning_range_m:  largest wavelength offset either way, m; both from the module's data sheet, as it does not tell
     """
 
     manual = (
@@ -121,11 +123,20 @@ class NktKoheras(Device):
     )
     timeout_s = 1.0
 
-    def __init__(self, transport: Transport, name: str = "", module_address: int = 0x01) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        name: str = "",
+        module_address: int = 0x01,
+        highest_power_w: float = 0.040,
+        tuning_range_m: float = 400e-12,
+    ) -> None:
         super().__init__(transport, name)
         if transport.address.scheme == "serial":
             transport.address.options.setdefault("baudrate", "115200")
         self.module_address = module_address
+        self.highest_power_w = min(highest_power_w, 0xFFFF * HUNDREDTH_MW)
+        self.tuning_range_m = min(tuning_range_m, 0x7FFF * TENTH_PM)
         self._turn = -1
 
     def open(self) -> None:
@@ -161,9 +172,9 @@ class NktKoheras(Device):
         "W",
         read=lambda laser: laser.read_number(POWER_SETPOINT, "<H") * HUNDREDTH_MW,
         write=lambda laser, watt: laser.write_number(POWER_SETPOINT, "<H", round(watt / HUNDREDTH_MW)),
-        limits=(0.0, 0xFFFF * HUNDREDTH_MW),
+        limits=lambda laser: (0.0, laser.highest_power_w),
         tolerance=2 * HUNDREDTH_MW,
-        doc="What the register can hold; narrow it to what the amplifier after the laser can take.",
+        doc="Power the module regulates to; narrow it to what the amplifier after the laser can take.",
     )
     power = Signal(
         float,
@@ -186,7 +197,7 @@ class NktKoheras(Device):
         "m",
         read=lambda laser: laser.read_number(OFFSET, "<i") * TENTH_PM,
         write=lambda laser, metre: laser.write_number(OFFSET_SETPOINT, "<h", round(metre / TENTH_PM)),
-        limits=(-0x8000 * TENTH_PM, 0x7FFF * TENTH_PM),
+        limits=lambda laser: (-laser.tuning_range_m, laser.tuning_range_m),
         tolerance=5 * TENTH_PM,
         doc="Present offset from the standard wavelength; setting it sets the target, which is reached thermally.",
     )
@@ -198,7 +209,11 @@ class NktKoheras(Device):
         doc="Of the module. Read as signed, which differs from the documented unsigned only below 0 degC.",
     )
     supply_voltage = Signal(
-        float, "V", read=lambda laser: laser.read_number(SUPPLY, "<H") / 1000, poll_s=10.0
+        float,
+        "V",
+        read=lambda laser: laser.read_number(SUPPLY, "<H") / 1000,
+        poll_s=10.0,
+        doc="Supply of the module; the status says when it is low.",
     )
     status = Signal(
         str,

@@ -130,3 +130,8 @@ class ModbusSession(Session):
             if reply is not None:
                 self.send(frame(reply))
         del self._buffer[:-LONGEST]
+
+
+def demo(now: Callable[[], float]) -> SimHcpTc038d:
+    """An oven at the room's temperature."""
+    return SimHcpTc038d(HeatedBody(), now, np.random.default_rng(1))

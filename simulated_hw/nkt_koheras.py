@@ -250,3 +250,10 @@ class InterbusSession(Session):
 
 def _dbm(watt: float) -> float:
     return 10 * math.log10(watt * 1e3) if watt > 1e-6 else LOWEST_POWER_DBM
+
+
+def demo(now: Callable[[], float]) -> SimNktKoheras:
+    """A laser that emits 10 mW."""
+    seed = PumpSeed(power_noise=0.0)
+    seed.emission, seed.power_setpoint_w = True, 0.010
+    return SimNktKoheras(seed, now, np.random.default_rng(1))

@@ -129,3 +129,8 @@ class SimThorlabsMdt693b(LineInstrument):
 
     def _refusal(self, word: str) -> str:
         return word if self.with_prompt else "!"
+
+
+def demo(now: Callable[[], float]) -> SimThorlabsMdt693b:
+    """A controller with three piezos and the newer firmware."""
+    return SimThorlabsMdt693b([Piezo() for _ in range(3)], now, np.random.default_rng(1))

@@ -233,3 +233,8 @@ class AptSession(Session):
     def _move(self, mask: int, counts: int, report: int) -> None:
         if self._controller.move(mask, counts):
             self._awaited[mask.bit_length() - 1] = report
+
+
+def demo(now: Callable[[], float]) -> SimThorlabsMpc320:
+    """A controller with its paddles at 0."""
+    return SimThorlabsMpc320(PolarisationPaddles(), now, np.random.default_rng(1))

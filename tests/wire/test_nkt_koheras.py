@@ -34,8 +34,8 @@ class Laser:
     addresses: dict[str, str]
     opened: list[NktKoheras] = field(default_factory=list[NktKoheras])
 
-    def driver(self, way: str = "tcp", **options: int) -> NktKoheras:
-        laser = NktKoheras(connect(self.addresses[way], "pump", 0.25), "pump", **options)
+    def driver(self, way: str = "tcp", module_address: int = 1, **options: float) -> NktKoheras:
+        laser = NktKoheras(connect(self.addresses[way], "pump", 0.25), "pump", module_address, **options)
         laser.timeout_s = 0.25
         self.opened.append(laser)
         laser.open()
@@ -145,15 +145,18 @@ def test_limits_hold_before_anything_is_sent(laser: Laser) -> None:
         with pytest.raises(LimitError):
             pump.power_setpoint.set(wrong)
     with pytest.raises(LimitError):
-        pump.wavelength_offset.set(3.3e-9)
+        pump.wavelength_offset.set(401e-12)
     with pytest.raises(LimitError):
         pump.power.set(0.01)
 
 
 def test_what_the_module_cannot_do_is_refused_by_it(laser: Laser) -> None:
-    pump = laser.driver()
+    pump = laser.driver(highest_power_w=1.0, tuning_range_m=1.0)
+    assert pump.power_setpoint.limits == pytest.approx((0.0, 0.65535))
     with pytest.raises(RefusedError, match="register 0x22"):
         pump.power_setpoint.set(0.05)
+    with pytest.raises(RefusedError, match="register 0x2a"):
+        pump.wavelength_offset.set(-3.2767e-9)
     with pytest.raises(RefusedError, match="register 0x8d"):
         pump.read(0x8D)
     assert pump.emission.get() is False
