@@ -1,19 +1,24 @@
-"""Files of time tags: PicoQuant PTU in T2 mode (read) and ID Quantique ID900/ID1000 ``.bin`` (read and write).
+"""Files of time tags: PicoQuant PTU in T2 mode and ID Quantique ID900/ID1000 ``.bin``, both read and written.
 
-PTU is read through ``ptufile``; DEVICES.md section 4 has the record layout. An ID900 file is little-endian 64-bit
+PTU is read through ``ptufile`` and written as a HydraHarp does; DEVICES.md section 4 has the record layout. An ID900 file is little-endian 64-bit
 picoseconds without a header, one file per input; with ``--with-ref-index`` each time is followed by a 64-bit count
 of the clicks on the reference input, and the time is since the last of them (Time Controller manual, section 6).
 The file does not say which of the two it is: the reader has to be told.
 """
 
+import contextlib
+import os
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.errors import DataError
-from labctl.tags import _ptu
+from labctl.clock import wall_time
+from labctl.errors import DataError, StorageError
+from labctl.tags import _ptu, _ptu_write
 from labctl.tags.stream import Tags, Times, check_channel
 
 _WORD = np.dtype("<u8")
@@ -143,9 +148,43 @@ def write_id900(path: Path | str, clicks: Tags | Referenced) -> None:
         if column.size and int(column.min()) < 0:
             at = int((column < 0).argmax())
             raise DataError(f"{path}: an ID900 file holds no negative numbers; index {at} is {column[at]}")
+    with _whole(path) as file:
+        np.stack(columns, axis=1).astype(_WORD, copy=False).tofile(file)
+
+
+def write_ptu(
+    path: Path | str, tags: Tags, *, resolution_ps: int = 1, created_s: float | None = None
+) -> None:
+    """Write a PTU file in T2 mode (HydraHarp, format version 2); the file appears when it is whole.
+
+    What :func:`read` gives back is exactly ``tags``: channels 0 to 63, and 255 for clicks on the SYNC input, but not 0 and
+    SYNC in one file. ``resolution_ps`` is the step of the file's times, ``created_s`` the date in its header in seconds since
+    1970 (now, if not given). DataError for other channels, times before zero and times between the steps; StorageError
+    if the disk does not take it.
+    """
+    path = Path(path)
+    records = _ptu_write.encode(path, tags, resolution_ps)
+    with _whole(path) as file:
+        file.write(_ptu_write.header(records, resolution_ps, wall_time() if created_s is None else created_s))
+        records.astype("<u4", copy=False).tofile(file)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Generator[BinaryIO]:
+    """A file to write to that takes its name only when it is complete and on disk; a failure leaves nothing behind."""
     unfinished = path.with_name(path.name + ".part")
-    np.stack(columns, axis=1).astype(_WORD, copy=False).tofile(unfinished)
-    unfinished.replace(path)
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def _is_ptu(path: Path) -> bool:

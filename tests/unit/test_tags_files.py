@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptufile import PtuFile
 
-from labctl.errors import DataError
+from labctl.errors import DataError, StorageError
 from labctl.tags import files
 from labctl.tags.stream import Tags
 
@@ -240,3 +241,159 @@ def test_other_files_are_refused_by_name(tmp_path):
         files.info(path)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         files.info(tmp_path / "nowhere.ptu")
+
+
+def photons_by_ptufile(path):
+    """(times in steps, channels) of the photons, as ptufile alone understands the file."""
+    with PtuFile(path) as file:
+        decoded = file.decode_records()
+        assert not file.is_t3 and file.global_resolution > 0
+        assert str(file)
+    photon = decoded["channel"] >= 0
+    return decoded["time"][photon].tolist(), decoded["channel"][photon].tolist()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2**40), max_size=40), st.data())
+def test_ptu_files_come_back_as_they_were(tmp_path_factory, times, data):
+    path = tmp_path_factory.getbasetemp() / "made.ptu"
+    kinds = data.draw(st.sampled_from([st.integers(0, 63), st.integers(1, 63) | st.just(255)]))
+    channels = data.draw(st.lists(kinds, min_size=len(times), max_size=len(times)))
+    step = data.draw(st.sampled_from([1, 4, 250]))
+    tags = Tags(np.array(sorted(times), np.int64) * step, np.array(channels, np.uint8))
+    files.write_ptu(path, tags, resolution_ps=step)
+    assert files.read(path) == tags
+    found = files.info(path)
+    assert found.resolution_ps == step
+    assert found.photon_count == len(times)
+    assert found.duration_s == pytest.approx(max(times, default=0) * step * 1e-12)
+    in_ptufile = [0 if channel == 255 else channel for channel in channels]
+    assert photons_by_ptufile(path) == (sorted(times), in_ptufile)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2**47), max_size=5))
+def test_ptu_times_after_minutes_of_silence(tmp_path_factory, times):
+    path = tmp_path_factory.getbasetemp() / "late.ptu"
+    tags = Tags.on_channel(np.array(sorted(times), np.int64), 3)
+    files.write_ptu(path, tags)
+    assert files.read(path) == tags
+    assert photons_by_ptufile(path)[0] == sorted(times)
+
+
+@pytest.mark.parametrize("kind", [0x01010204, 0x00010205, 0x00010206, 0x00010207])
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 1000, 2**25 - 1])
+def test_ptu_overflows_of_any_count_are_read(tmp_path, kind, count):
+    """128 overflows are 2^32 steps: what reckons in 32 bits loses them."""
+    path = write(tmp_path, "silence.ptu", ptu([photon(1, 3), OVERFLOW | count, photon(1, 5)], kind=kind))
+    assert files.read(path).time_ps.tolist() == [3, max(count, 1) * 2**25 + 5]
+
+
+def test_ptu_of_an_old_hydraharp_has_overflows_without_a_count(tmp_path):
+    path = write(tmp_path, "old.ptu", ptu([OVERFLOW | 2, photon(1, 5)], kind=0x00010204))
+    assert files.read(path).time_ps.tolist() == [33_552_000 + 5]
+
+
+def test_ptu_records_are_those_of_a_hydraharp(tmp_path):
+    """Byte for byte: no overflow at 2^25 - 1, one at 2^25, a count in one record, several records for more than 127."""
+    path = tmp_path / "made.ptu"
+    turn = 2**25
+    times = [0, turn - 1, turn, 7 * turn + 5, (7 + 255) * turn + 6]
+    channels = [2, 63, 2, 255, 1]
+    files.write_ptu(path, Tags(np.array(times, np.int64), np.array(channels, np.uint8)))
+    expected = [
+        photon(2, 0),
+        photon(63, turn - 1),
+        OVERFLOW | 1,
+        photon(2, 0),
+        OVERFLOW | 6,
+        SYNC | 5,
+        OVERFLOW | 127,
+        OVERFLOW | 127,
+        OVERFLOW | 1,
+        photon(1, 6),
+    ]
+    content = path.read_bytes()
+    assert struct.unpack(f"<{len(expected)}I", content[-4 * len(expected) :]) == tuple(expected)
+    assert content.startswith(b"PQTTTR\0\0" + b"1.0.00\0\0")
+    for name, kind, value in (
+        ("Measurement_Mode", INT8, 2),
+        ("TTResultFormat_TTTRRecType", INT8, 0x01010204),
+        ("TTResultFormat_BitsPerRecord", INT8, 32),
+        ("MeasDesc_GlobalResolution", FLOAT8, 1e-12),
+        ("TTResult_NumberOfRecords", INT8, len(expected)),
+    ):
+        assert tag(name, kind, value) in content
+    assert content[-4 * len(expected) - 48 :].startswith(b"Header_End\0")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.skipif(not HYDRAHARP.exists(), reason="recorded data ../shared/data/hydraharp_t2 is not here")
+def test_a_real_recording_written_again_has_the_same_records(tmp_path):
+    """The instrument merges its overflows as we do, save those after its last photon."""
+    tags = files.read(HYDRAHARP)
+    path = tmp_path / "again.ptu"
+    files.write_ptu(path, tags)
+    assert files.read(path) == tags
+    real = np.frombuffer(HYDRAHARP.read_bytes()[-4 * 435_319 :], "<u4")
+    real = real[: int(np.flatnonzero(real >> 31 == 0)[-1]) + 1]
+    found = np.frombuffer(path.read_bytes()[-4 * files.info(path).records :], "<u4")
+    is_overflow = real >> 25 == 127
+    assert np.array_equal(found[found >> 25 != 127], real[~is_overflow])
+    assert (found[found >> 25 == 127] & 0x1FFFFFF).sum() == (real[is_overflow] & 0x1FFFFFF).sum()
+
+
+def test_many_ptu_tags(tmp_path):
+    rng = np.random.default_rng(5)
+    time = np.cumsum(rng.integers(0, 2**27, 200_000))
+    tags = Tags(time, rng.integers(0, 4, time.size).astype(np.uint8))
+    path = tmp_path / "many.ptu"
+    files.write_ptu(path, tags)
+    assert files.read(path) == tags
+    times, channels = photons_by_ptufile(path)
+    assert times == time.tolist() and channels == tags.channel.tolist()
+
+
+@pytest.mark.parametrize(
+    ("times", "channels", "step", "says"),
+    [
+        ([-1, 5], [1, 1], 1, r"begins at time 0, the first of these tags is at -1 ps"),
+        ([4, 8, 13], [1, 1, 1], 4, r"index 2 is at 13 ps, which is no multiple of the file's 4 ps"),
+        ([1, 2], [1, 64], 1, r"channels 0 to 63 and 255 for SYNC, these tags have 64"),
+        ([1, 2], [0, 255], 1, r"channel 0 and SYNC \(255\) in one file"),
+        ([1], [1], 0, r"a resolution of 0 ps; expected at least 1 ps"),
+        (
+            [2**63 - 1],
+            [1],
+            1,
+            r"2164392969 records would be needed to count from time 0 .* take off an origin",
+        ),
+    ],
+)
+def test_what_a_ptu_file_cannot_hold_is_refused(tmp_path, times, channels, step, says):
+    path = tmp_path / "bad.ptu"
+    with pytest.raises(DataError, match=says) as caught:
+        files.write_ptu(
+            path, Tags(np.array(times, np.int64), np.array(channels, np.uint8)), resolution_ps=step
+        )
+    assert str(path) in str(caught.value)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["clicks.ptu", "clicks.bin"])
+def test_a_file_that_cannot_be_written_leaves_the_old_one_as_it_was(tmp_path, name, monkeypatch):
+    write_to = files.write_ptu if name.endswith("ptu") else files.write_id900
+    path = tmp_path / name
+    old, new = (Tags.on_channel(np.arange(count, dtype=np.int64), 1) for count in (3, 30))
+    write_to(path, old)
+    before = path.read_bytes()
+
+    def full(_number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StorageError, match=f"{name}: cannot be written: No space left"):
+        write_to(path, new)
+    assert path.read_bytes() == before and [*tmp_path.iterdir()] == [path]
+    with pytest.raises(StorageError, match="No such file or directory"):
+        write_to(tmp_path / "nowhere" / name, new)
