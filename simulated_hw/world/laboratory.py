@@ -22,6 +22,7 @@ from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
+from simulated_hw.world.parts_coils import CoilChannel
 from simulated_hw.world.parts_polarisation import PolarisationPaddles
 from simulated_hw.world.parts_pump import PumpSeed
 from simulated_hw.world.phase import PhaseWalk, Wander
@@ -33,6 +34,7 @@ Part = (
     | PumpSeed
     | PolarisationPaddles
     | HeatedBody
+    | CoilChannel
     | list[RfChannel]
     | PowerSensor
     | list[Nanowire]
@@ -248,7 +250,7 @@ class Laboratory:
                 parts[f"{name}.laser_{nm}"] = laser
             parts[f"{name}.oven"], parts[f"{name}.etalon"] = bench.oven, bench.etalon
             parts[f"{name}.aom"] = bench.aom
-            parts[f"{name}.pump"] = bench.pump_seed
+            parts[f"{name}.pump"], parts[f"{name}.coil"] = bench.pump_seed, bench.coil
             sensors = bench.sensors(lambda index=index: self._aligned_output_w(index))
             parts[f"{name}.power_in"], parts[f"{name}.power_out"] = sensors
         return parts

@@ -10,6 +10,7 @@ import numpy as np
 
 from simulated_hw.world.parameters import LaserHead, Parameters
 from simulated_hw.world.parts import HeatedBody, Laser, PowerSensor, RfChannel
+from simulated_hw.world.parts_coils import CoilChannel
 from simulated_hw.world.parts_pump import SPEED_OF_LIGHT_M_PER_S, PumpSeed
 
 COOL, QUBIT, REFERENCE, PUMP = range(4)
@@ -50,6 +51,7 @@ class Bench:
         seed = parameters.pump_seed
         self.pump_seed = PumpSeed(wavelength_m=seed.wavelength_m, highest_power_w=seed.highest_power_w)
         self.aom = [RfChannel() for _ in range(4)]
+        self.coil = CoilChannel(tesla_per_a=parameters.field.tesla_per_a)
         self.oven = HeatedBody()
         self.etalon = HeatedBody(time_constant_s=8.0)
         self._switch_on(
@@ -63,6 +65,9 @@ class Bench:
         for laser in self.lasers.values():
             self._switch_on(laser)
         self.pump_seed.switch_on(self._p.pump_seed.nominal_power_w)
+        coil, current_a = self.coil, self._p.field.coil_current_a
+        coil.set_v, coil.limit_a, coil.on = 2 * current_a * coil.resistance_ohm, current_a, True
+        coil.flowing_a = current_a
         for channel in self.aom:
             channel.power_dbm = channel.nominal_dbm
             channel.frequency_hz = channel.nominal_frequency_hz
@@ -79,6 +84,7 @@ class Bench:
         for laser in self.lasers.values():
             laser.advance(now_s)
         self.pump_seed.advance(now_s)
+        self.coil.advance(now_s)
         self.oven.advance(now_s)
         self.etalon.advance(now_s)
 
@@ -89,7 +95,7 @@ class Bench:
             self._through(397, COOL),
             Beam(_relative(lasers[866]), lasers[866].detuning_hz()),
             Beam(_relative(lasers[854]), lasers[854].detuning_hz()),
-            self._through(729, QUBIT),
+            self._qubit(),
             self._through(393, REFERENCE),
             self._pump(),
         )
@@ -100,6 +106,12 @@ class Bench:
             _relative(laser) * aom.relative_power(),
             laser.detuning_hz() + aom.frequency_hz - aom.nominal_frequency_hz,
         )
+
+    def _qubit(self) -> Beam:
+        """The 729 nm beam; its detuning counts from the line, which the field of the coil shifts."""
+        beam, field = self._through(729, QUBIT), self._p.field
+        shift_hz = (self.coil.field_t() - field.coil_current_a * field.tesla_per_a) * field.line_hz_per_t
+        return beam._replace(detuning_hz=beam.detuning_hz - shift_hz)
 
     def _pump(self) -> Beam:
         """The doubled seed behind its AOM: the doubler's light moves twice as far as the seed's."""

@@ -92,6 +92,17 @@ class PumpLaser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """Quantisation field of a node: one pair of coils, and what the field does to the 729 nm line."""
+
+    coil_current_a: float = _number("A", 0.0, 10.0)
+    """Current at which the 729 nm laser is on the line."""
+    tesla_per_a: float = _number("T/A")
+    line_hz_per_t: float = _number("Hz/T", -1e12, 1e12)
+    """Shift of the qubit line with the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """Cooling and optical pumping."""
 
@@ -260,6 +271,7 @@ class Parameters:
     bob: Node
     lasers: Lasers
     pump_seed: PumpLaser
+    field: Field
     preparation: Preparation
     qubit: Qubit
     excitation: Excitation

@@ -231,6 +231,23 @@ def test_reference_light_blocked_loses_the_phase_but_no_photons(lab: Lab):
     )  # every round says that its phase is unknown
 
 
+def test_the_coil_supply_moves_the_zeeman_frequency(lab: Lab):
+    """28 GHz/T on the line from -1/2 to -5/2; the 10 us π pulse then misses it as Rabi says, and that node is out."""
+    before = lab.herald_chance()
+    lab.set("bob.coils.current_1", 1.530)  # 30 mA: 3.6 uT, 101 kHz
+    lab.settle(2)
+    with lab.world.lock:
+        field_t = lab.world.part("bob.coil").field_t()
+    detuning = 2 * math.pi * 27.988e9 * (field_t - 1.5 * 1.2e-4)
+    rabi = math.pi / 10e-6
+    total = math.hypot(rabi, detuning)
+    shelved = (rabi / total) ** 2 * math.sin(total * 10e-6 / 2) ** 2
+    assert shelved < 0.3
+    expected = (ETA_A + ETA_B * shelved) / (ETA_A + ETA_B)
+    assert lab.herald_chance() / before == pytest.approx(expected, abs=0.02)
+    lab.set("bob.coils.current_1", 1.5)
+
+
 def test_a_paddle_turned_turns_photons_away(lab: Lab):
     """What the paddles do at 1550 nm, relative to where they undo the fibre, projected on the polariser."""
     before = lab.herald_chance()
