@@ -24,8 +24,8 @@ from sequences.link import COLUMNS, link
 from sequences.noise import noise
 
 TAKEN = {
-    "link": (link(), 60),
-    "bell": (link(measure="bell"), 40),
+    "link": (link(), 50),
+    "bell": (link(measure="bell"), 25),
     "fringe": (fringe(), 80),
     "noise": (noise(), 20),
 }
@@ -108,7 +108,7 @@ def test_run_json_says_what_made_the_run(outcomes: dict[str, Outcome]):
     assert stored == to_json(TAKEN["link"][0]) and about["schedule_sha256"] == folders.digest(stored)
     assert about["rid"] == outcome.rid and about["seed"] == 7 and about["reason"] == "complete"
     assert about["arguments"]["alpha"] == 0.17 and about["config"] == {"name": "test"}
-    assert about["began"] < about["ended"] and about["records"] == about["rounds"] == 60
+    assert about["began"] < about["ended"] and about["records"] == about["rounds"] == 50
     assert about["devices_before"] == about["devices_after"] == {"alice.oven.temperature": 305.15}
     made = about["provenance"]
     assert made["packages"]["numpy"] == np.__version__ and made["python"].startswith("3.")
@@ -121,7 +121,7 @@ def test_run_json_says_what_made_the_run(outcomes: dict[str, Outcome]):
 @pytest.mark.parametrize(
     "schedule", [link(), link(measure="bell"), link(measure="tomography"), fringe(), noise()]
 )
-@pytest.mark.parametrize("records", [0, 1, 2, 3])
+@pytest.mark.parametrize("records", [0, 1, 3])
 def test_reports_of_hardly_any_records(tmp_path: Path, schedule: Schedule, records: int):
     world = laboratory(2)
     core = CoreSession(SimCore(world, world.lock, world.rng("core")))

@@ -104,7 +104,7 @@ def test_a_full_disk_keeps_the_data_and_lets_go_of_the_core(tmp_path: Path, monk
     taking = runner(tmp_path, core)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", full)
-        outcome = taking.run(SHOT, 10_000)
+        outcome = taking.run(SHOT, 1_500)
     assert outcome.reason == "storage" and outcome.records == 7
     assert "No space left on device" in outcome.error and "7 records are safe" in outcome.error
     assert numbers(outcome.folder) == list(range(7)) and not core.playing
@@ -112,7 +112,7 @@ def test_a_full_disk_keeps_the_data_and_lets_go_of_the_core(tmp_path: Path, monk
     assert about["reason"] == "storage" and about["records"] == 7 and about["error"] == outcome.error
     assert (outcome.folder / "data.nc").exists() and (outcome.folder / "report.html").exists()
     again = taking.resume(outcome.rid, SHOT)
-    assert again.complete and numbers(outcome.folder) == list(range(10_000))
+    assert again.complete and numbers(outcome.folder) == list(range(1_500))
 
 
 def test_a_stop_ends_in_good_order_and_the_run_can_go_on(tmp_path: Path):
@@ -134,7 +134,7 @@ def test_a_stop_ends_in_good_order_and_the_run_can_go_on(tmp_path: Path):
     assert [number for number, _, _ in content.records] == list(range(1000))
     times = [time for _, time, _ in content.records]
     assert all(b - a == 1010 * us for a, b in pairwise(times))  # no time was lost
-    assert content.end == {"reason": "complete", "records": 1000, "time_ps": 1010_000 * us, "attempts": 0}
+    assert content.end == {"reason": "complete", "records": 1000, "time_ps": 1_010_000 * us, "attempts": 0}
     assert {"resumed": outcome.records} in content.notes
     assert folders.read_json(outcome.folder)["resumed"][0]["record"] == outcome.records
     with pytest.raises(StorageError, match="complete"):
@@ -234,11 +234,11 @@ def test_an_observer_that_fails_ends_the_run_and_it_can_be_resumed(tmp_path: Pat
 
     core = fast_core(capacity=2)
     with pytest.raises(ValueError, match="no terminal"):
-        runner(tmp_path, core).run(SHOT, 10_000, Watching(3, fail))
+        runner(tmp_path, core).run(SHOT, 1_500, Watching(3, fail))
     assert not core.playing and not journal.in_use(tmp_path / "000001_shot" / "journal")
     assert journal.read(tmp_path / "000001_shot" / "journal").end is None
     again = runner(tmp_path).resume(1, SHOT)
-    assert again.complete and numbers(again.folder) == list(range(10_000))
+    assert again.complete and numbers(again.folder) == list(range(1_500))
 
 
 def test_devices_that_no_longer_answer_do_not_cost_the_data(tmp_path: Path):
@@ -324,7 +324,7 @@ def test_attempts_and_time_of_a_resumed_run_add_up(tmp_path: Path):
 
     first, _ = core(None)
     taking = runner(tmp_path, first)
-    outcome = taking.run(link(), 400, Watching(2, taking.stop_requested.set))
+    outcome = taking.run(link(), 80, Watching(2, taking.stop_requested.set))
     assert outcome.reason == "stopped"
     begun = journal.read(outcome.folder / "journal")
     assert begun.end is not None
