@@ -127,7 +127,7 @@ class AgilentIpcMini(Device):
         read=lambda pump: pump.read_switch(HIGH_VOLTAGE),
         write=lambda pump, on: pump.switch_high_voltage(on),
         poll_s=2.0,
-        doc="Whether the pump pumps.",
+        doc="Whether the pump pumps. Not for the state a lab file declares: a pump that tripped would go on by itself.",
     )
     voltage = Signal(float, "V", read=lambda pump: pump.read_number(MEASURED_VOLTAGE), poll_s=5.0)
     current = Signal(float, "A", read=lambda pump: pump.read_number(MEASURED_CURRENT), poll_s=5.0)

@@ -143,6 +143,8 @@ class Novatech409B(Device):
             transport.address.options.setdefault("baudrate", "19200")
         quiet_when_opened(self)
         self.full_scale_v = full_scale_v
+        self._seen: list[Channel] | None = None
+        """What one ``QUE`` said, while a check of all signals goes on."""
 
     def open(self) -> None:
         """Connect, end whatever somebody left half typed, switch the echo off, and check that a 409B answers."""
@@ -192,13 +194,21 @@ class Novatech409B(Device):
         """Save all settings to the instrument's memory, to come back after a power cycle."""
         self.order("S")
 
+    def not_ready(self) -> str:
+        """What a setting is off by, with one question for all of them."""
+        self._seen = self.channels()
+        try:
+            return super().not_ready()
+        finally:
+            self._seen = None
+
     def amplitude_word(self, volts: float) -> int:
         """The nearest of the instrument's 1024 amplitudes."""
         return round(volts / self.full_scale_v * FULL_AMPLITUDE)
 
     def channel(self, n: int) -> Channel:
         """What one channel is set to."""
-        return self.channels()[n]
+        return (self._seen or self.channels())[n]
 
     def channels(self) -> list[Channel]:
         """What all four channels are set to."""

@@ -100,6 +100,8 @@ class TimebaseDim3000(Device):
         self.highest_dbm = highest_dbm
         self._next_s = -math.inf
         self._sweep_wanted = False
+        self._seen: dict[str, int] | None = None
+        """What one ``Gpar`` said, while a check of all signals goes on."""
 
     def open(self) -> None:
         """Connect and check that a DIM3000 answers."""
@@ -226,10 +228,16 @@ class TimebaseDim3000(Device):
             return "its pulse mode is on, which chops the light; call single_tone()"
         if found["swpm"] and not self._sweep_wanted:
             return "it sweeps its frequency; call single_tone()"
-        return super().not_ready()
+        self._seen = found
+        try:
+            return super().not_ready()
+        finally:
+            self._seen = None
 
     def parameters(self) -> dict[str, int]:
         """All 24 parameters in the instrument's own units (Hz, 0.1 dBm, 0.01 degC, 0.01 V)."""
+        if self._seen is not None:
+            return self._seen
         question = "Gpar"
         answer = self.ask(question)
         try:

@@ -79,6 +79,22 @@ def test_every_signal_of_every_channel(synth: Synthesizer, way: str) -> None:
     dds.close()
 
 
+def test_readiness_of_all_signals_costs_one_question(
+    synth: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dds = synth.driver()
+    for n in range(4):
+        dds.signal(f"frequency_{n}").set(81e6)
+    asked: list[str] = []
+    answer = synth.sim.answer
+    monkeypatch.setattr(synth.sim, "answer", lambda line: asked.append(line) or answer(line))
+    assert dds.not_ready() == "" and asked == ["QUE"]
+    synth.sim.words[3].decihertz = 0
+    assert "frequency_3 is 0.0 Hz" in dds.not_ready()
+    assert dds.frequency_3.get() == 0.0 and asked == ["QUE"] * 3
+    dds.close()
+
+
 def test_full_amplitude_through_the_amplifier_diffracts_fully(synth: Synthesizer) -> None:
     dds = synth.driver()
     dds.amplitude_0.set(1.02)

@@ -80,6 +80,20 @@ def test_every_signal(aom: Aom, way: str) -> None:
     dim.close()
 
 
+def test_readiness_of_all_signals_costs_one_question(aom: Aom, monkeypatch: pytest.MonkeyPatch) -> None:
+    dim = aom.driver()
+    dim.frequency.set(81e6)
+    dim.power_dbm.set(20.0)
+    asked: list[str] = []
+    answer = aom.sim.answer
+    monkeypatch.setattr(aom.sim, "answer", lambda line: asked.append(line) or answer(line))
+    assert dim.not_ready() == "" and asked == ["Gpar"]
+    aom.sim.values["ampl"] = 100
+    assert dim.not_ready() == "power_dbm is 10.0 dBm, not yet 20.0"
+    assert dim.power_dbm.get() == 10.0 and asked == ["Gpar"] * 3
+    dim.close()
+
+
 def test_safe_switches_the_output_off(aom: Aom) -> None:
     dim = aom.driver()
     dim.output.set(True)
