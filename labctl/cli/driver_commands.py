@@ -124,6 +124,8 @@ def new_driver_command(name: str, class_name: str | None, port: int) -> None:
     for file, template in files.items():
         text = (Path(__file__).parent / "new_driver" / template).read_text()
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.parent.name in FOLDERS:
+            _make_package(file.parent)
         file.write_text(Template(text).substitute(words))
         click.echo(f"wrote {file.relative_to(lab)}")
     click.echo(f"""
@@ -140,6 +142,13 @@ to test (in {lab}):
 
 python -m pytest --pyargs labctl.conformance --driver drivers.{name}:{cls}
 python -m pytest tests/wire/test_{name}.py""")
+
+
+def _make_package(folder: Path) -> None:
+    """Give a folder of the lab its ``__init__.py``: without one, a package of the same name elsewhere would be found first."""
+    file = folder / "__init__.py"
+    if not file.exists():
+        file.write_text(f'"""The {folder.name} of this lab."""\n')
 
 
 def _check_names(name: str, cls: str) -> None:
