@@ -45,10 +45,59 @@ class HubConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str = "tcp://127.0.0.1:17700"
 
 
+class ArtiqLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one line is on an ARTIQ system: an entry of ``[core.artiq.line.NODE]``; text alone is the device.
+
+    device:          its name in device_db.py: a TTL, or a DDS channel whose switch the line is
+    counter:         edge counter of an input; empty: the device's name with "_counter", where that exists
+    frequency_hz:    nominal frequency of a DDS channel, Hz; Tone frequencies are added to it
+    amplitude:       nominal amplitude of a DDS channel, 0 to 1; Tone amplitudes multiply it
+    attenuation_db:  of a DDS channel, set before a run; none: as it is
+    grid_mu:         grid of the output in machine units; 0: 1, as for all outputs behind a serialiser (an LED has 8)
+    trigger_ps:      the output triggers a pulse generator with a pulse of this length, ps; 0: it switches the light itself
+    generator_ps:    length of the pulse that the generator makes, ps; the schedule has to ask for just that
+    """
+
+    device: str
+    counter: str = ""
+    frequency_hz: float = 0.0
+    amplitude: float = 1.0
+    attenuation_db: float | None = None
+    grid_mu: int = 0
+    trigger_ps: int = 0
+    generator_ps: int = 0
+
+
+class ArtiqEntangler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[core.artiq.entangler]`` table: lines that are also wired through an entangler core.
+
+    device:   its name in device_db.py
+    outputs:  line -> number of the entangler's output
+    inputs:   line -> number of the entangler's input
+    """
+
+    device: str
+    outputs: dict[str, int] = {}
+    inputs: dict[str, int] = {}
+
+
+class ArtiqConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[core.artiq]`` table: which ARTIQ device each line is. Names need not differ from node to node.
+
+    device_db:  device_db.py of the system, relative to the lab file
+    line:       node -> line -> device, or a table of :class:`ArtiqLine`
+    """
+
+    device_db: str = ""
+    line: dict[str, dict[str, str | ArtiqLine]] = {}
+    entangler: ArtiqEntangler | None = None
+
+
 class CoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ``[core]`` table: which real-time core plays the schedules."""
+    """The ``[core]`` table: which real-time core plays the schedules, and what its lines are elsewhere."""
 
     kind: str = "sim"
+    artiq: ArtiqConfig = ArtiqConfig()
 
 
 class SimulatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -42,6 +42,7 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "check": "Check a sequence against the lab's lines; list every problem.",
             "draw": "Draw the schedule of a sequence: text, SVG or VCD.",
+            "compile": "Compile a sequence for ARTIQ: experiment file, expected timeline, slack.",
         },
     ),
     "Data": (

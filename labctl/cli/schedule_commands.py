@@ -94,3 +94,42 @@ def draw_command(
     except OSError as error:
         raise StorageError(f"{output}: cannot be written ({error.strerror})") from None
     click.echo(str(output))
+
+
+@click.command("compile")
+@click.argument("sequence")
+@set_option
+@config_option
+@click.option("--core", "core", type=click.Choice(["artiq"]), required=True, help="Which real-time core to compile for.")  # fmt: skip
+@click.option("--device-db", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="device_db.py of the ARTIQ system. Default: the lab file's.")  # fmt: skip
+@click.option("--how", "ways", multiple=True, metavar="BLOCK=HOW", help="Emit BLOCK as source, table or dma, whatever would be chosen.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="FOLDER", help="Folder for the experiment and what belongs to it.")  # fmt: skip
+def compile_command(
+    sequence: str,
+    pairs: tuple[str, ...],
+    config: str | None,
+    core: str,
+    device_db: Path | None,
+    ways: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Compile SEQUENCE for a real-time core that runs without labctl; list every problem, exit code 1 if there is one.
+
+    For ARTIQ: an experiment file, its expected timeline as JSON, and a report with the slack of each block.
+
+    \b
+      labctl compile link --core artiq --device-db device_db.py -o out/
+      artiq_run --device-db device_db.py out/link.py rounds=100
+    """
+    from labctl.core.artiq.compile import compile_schedule
+    from labctl.core.artiq.device_db import read
+
+    schedule, loaded = _schedule(sequence, pairs, config)
+    table = loaded.core.artiq
+    if device_db is None:
+        if not table.device_db:
+            raise click.UsageError("give --device-db FILE, or device_db in [core.artiq] of the lab file")
+        device_db = loaded.path.parent / table.device_db
+    made = compile_schedule(schedule, loaded.line, table, read(device_db), how=places.settings(ways))
+    for path in made.write(output):
+        click.echo(str(path))

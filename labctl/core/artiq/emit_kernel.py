@@ -1,0 +1,324 @@
+"""Writes the methods that decide: attempt loops, branches, trackers, phase words, drawn settings, records."""
+
+from __future__ import annotations
+
+import math
+
+from labctl.core.artiq.emit_blocks import BlockWriter
+from labctl.core.artiq.names import Names, nodes
+from labctl.core.artiq.plan import (
+    PICK_RANGE,
+    Attempts,
+    Block,
+    Cases,
+    Chain,
+    Feed,
+    Follow,
+    Keep,
+    Node,
+    Pick,
+    Plan,
+    Play,
+    Stop,
+    Turns,
+)
+from labctl.core.artiq.text import Text, identifier
+from labctl.units import s
+
+TRACKER_POINTS = 64
+"""Grid of a phase tracker."""
+NAT = 1024
+"""Units of a log-likelihood in integers."""
+STEP_RAD = 2 * math.pi / TRACKER_POINTS
+MICROTURNS = 1_000_000
+
+
+class KernelWriter:
+    """Methods for the tree of one plan."""
+
+    def __init__(
+        self, plan: Plan, names: Names, blocks: BlockWriter, text: Text, free_mu: dict[str, int]
+    ) -> None:
+        self._plan = plan
+        self._names = names
+        self._blocks = {block.name for block in blocks.used()}
+        self._text = text
+        self._free_mu = free_mu
+        self._cases = 0
+        self._loops: dict[int, str] = {}
+        self._pending: list[Attempts] = []
+        handles = [names.handle(block) for block in self.dma()]
+        self.handles = "".join(f", {handle}" for handle in handles)
+
+    def dma(self) -> list[Block]:
+        """Blocks played by DMA."""
+        return [block for block in self._plan.blocks.values() if block.how == "dma"]
+
+    def all(self) -> None:
+        """Every method, the round first."""
+        plan, text = self._plan, self._text
+        doc = f"One pass of the schedule {plan.schedule}."
+        with text.method("one_round", self.handles.removeprefix(", "), "TNone", doc):
+            self._new_timeline()
+            self._node(plan.root)
+        while self._pending:
+            self._attempts(self._pending.pop(0))
+        follows = {node.into: node for node in nodes(plan.root) if isinstance(node, Follow)}
+        for node in follows.values():
+            self._follow(node)
+        found = nodes(plan.root)
+        if any(isinstance(node, Feed) for node in found):
+            self._phase_word()
+        if any(isinstance(node, Pick) for node in found):
+            self._draw()
+        if any(play.free for play in self._plays()):
+            self._later()
+
+    def _plays(self) -> list[Play]:
+        between = [node.between for node in nodes(self._plan.root) if isinstance(node, Attempts)]
+        plays = [node for node in nodes(self._plan.root) if isinstance(node, Play)]
+        return plays + [play for play in between if play is not None]
+
+    def _new_timeline(self) -> None:
+        plan, text = self._plan, self._text
+        mask = plan.coarse_mu - 1
+        now = f"(now_mu() + {plan.lead_mu})" if plan.lead_mu else "now_mu()"
+        text.add(
+            f"t = ({now} & ~{mask}) + {plan.coarse_mu + plan.phase_mu}",
+            comment="on the coarse grid" + (f", {plan.phase_mu} mu after it" if plan.phase_mu else ""),
+        )
+        text.add("self.origin = t")
+
+    def _node(self, node: Node) -> None:
+        text, names = self._text, self._names
+        match node:
+            case Play():
+                self._play(node)
+            case Chain():
+                for one in node.nodes:
+                    self._node(one)
+            case Turns():
+                text.add(f"for _ in range({node.count}):", node.place)
+                with text.inside():
+                    self._node(node.body)
+                    if not text.lines[-1].strip() or text.lines[-1].rstrip().endswith(":"):
+                        text.add("pass")
+            case Cases():
+                self._branch(node)
+            case Attempts():
+                self._pending.append(node)
+                self._loops[id(node)] = self._loop_name(node)
+                text.add(f"t = self.{self._loops[id(node)]}(t{self.handles})", node.place)
+            case Follow():
+                text.add(f"self.follow_{identifier(node.into)}(t)")
+            case Feed():
+                self._feed(node)
+            case Pick():
+                self._pick(node)
+            case Keep():
+                values = ", ".join(f"self.{names.register(register)}" for register in node.columns.values())
+                text.add(f"self.keep({node.number}, [t - self.origin, self.origin, {values}])")
+            case Stop():
+                text.add(f'self.host_point("{identifier(node.name)}")')
+                text.add("self.core.break_realtime()")
+                self._new_timeline()
+
+    def _loop_name(self, node: Attempts) -> str:
+        wanted = f"loop_{identifier(node.into)}"
+        taken = set(self._loops.values())
+        return wanted if wanted not in taken else f"{wanted}_{len(taken) + 1}"
+
+    def _play(self, play: Play) -> None:
+        text, block = self._text, self._plan.blocks[play.block]
+        if play.free:
+            text.add(
+                f"t = self.later(t, {self._free_mu[block.name]})", block.place, "this block may begin later"
+            )
+        if block.name in self._blocks:
+            handle = f", {self._names.handle(block)}" if block.how == "dma" else ""
+            text.add(f"self.block_{block.name}(t{handle})", block.place)
+        if block.length_mu:
+            text.add(f"t += {block.length_mu}", block.place)
+
+    def _branch(self, node: Cases) -> None:
+        text, names = self._text, self._names
+        self._cases += 1
+        case = f"case_{self._cases}"
+        text.add(f"{case} = self.{names.register(node.on)}")
+        values = self._plan.registers.get(node.on)
+        for name, inner in node.cases.items():
+            code = values.index(name) if values is not None else int(name)
+            text.add(f"if {case} == {code}:", comment=f"{node.on}: {name}")
+            before = len(text.lines)
+            with text.inside():
+                self._node(inner)
+                if len(text.lines) == before:
+                    text.add("pass")
+
+    # attempt loops
+    def _attempts(self, node: Attempts) -> None:
+        text, names = self._text, self._names
+        outcome = f"self.{names.register(node.into)}"
+        codes = self._plan.registers[node.into]
+        every = (
+            f", {self._plan.blocks[node.between.block].place.split(' / ')[-1]} before every {node.every}"
+            if node.between
+            else ""
+        )
+        doc = f"{node.place}: until {node.into} has an outcome, {node.limit} attempts at the most{every}."
+        with text.method(self._loops[id(node)], f"t: TInt64{self.handles}", "TInt64", doc):
+            text.add(f"{outcome} = int64(0)")
+            text.add("count = 0")
+            text.add(f"while {outcome} == 0 and count < {node.limit}:", node.place)
+            with text.inside():
+                if node.between is not None:
+                    self._between(node, node.between)
+                self._play(Play(node.body))
+                text.add("count += 1")
+                text.add("pattern = 0")
+                for bit, gate in enumerate(node.gates):
+                    text.add(f"if self.{names.register(gate)} > 0:")
+                    with text.inside():
+                        text.add(f"pattern += {1 << bit}")
+                for pattern, name in node.outcomes.items():
+                    if name != "again":
+                        bits = sum(1 << k for k, digit in enumerate(pattern) if digit == "1")
+                        text.add(f"if pattern == {bits}:", comment=f"{pattern}: {name}")
+                        with text.inside():
+                            text.add(f"{outcome} = int64({codes.index(name)})")
+            text.add(f"if {outcome} == 0:")
+            with text.inside():
+                text.add(f"{outcome} = int64({codes.index('timeout')})", comment="timeout")
+            text.add(f"self.{names.register(f'{node.into}.attempts')} = int64(count)")
+            text.add("return t")
+
+    def _between(self, node: Attempts, between: Play) -> None:
+        text = self._text
+        if node.every > 1:
+            text.add(f"if count % {node.every} == 0:")
+        with text.inside() if node.every > 1 else text.same():
+            self._play(between)
+            for track in node.tracks:
+                text.add(f"self.follow_{identifier(track.into)}(t)")
+
+    def _later(self) -> None:
+        text, mask = self._text, self._plan.coarse_mu - 1
+        doc = "When a block that may wait begins: at t, or later if the core has not that much in hand."
+        with text.method("later", "t: TInt64, ahead: TInt64", "TInt64", doc):
+            text.add("least = self.core.get_rtio_counter_mu() + ahead")
+            text.add("if t < least:")
+            with text.inside():
+                text.add(
+                    f"t = least + ((t - least) & {mask})", comment="with the same phase to the coarse grid"
+                )
+            text.add("return t")
+
+    # registers
+    def _feed(self, node: Feed) -> None:
+        register = self._names.register(node.register)
+        self._text.add(
+            f"self.{node.variable} = self.phase_word(self.{register}, int64({node.scale}), "
+            f"int64({node.offset}), int64({node.turn}))",
+            comment=f"{node.scale} * {node.register} + {node.offset} microturns",
+        )
+
+    def _phase_word(self) -> None:
+        text = self._text
+        doc = "Phase word of scale * value + offset microturns for a DDS with so many phase words in a turn."
+        arguments = "value: TInt64, scale: TInt64, offset: TInt64, turn: TInt64"
+        with text.method("phase_word", arguments, "TInt32", doc):
+            text.add(f"microturns = (value * scale + offset) % {MICROTURNS}")
+            text.add(f"return int32(((microturns * turn + {MICROTURNS // 2}) // {MICROTURNS}) % turn)")
+
+    def _pick(self, node: Pick) -> None:
+        text, register = self._text, self._names.register(node.into)
+        text.add("number = self.draw()")
+        text.add(f"self.{register} = int64(0)")
+        for k, below in enumerate(node.below[:-1]):
+            text.add(f"if number >= {below}:")
+            with text.inside():
+                text.add(f"self.{register} = int64({k + 1})")
+
+    def _draw(self) -> None:
+        text = self._text
+        doc = f"A number from 0 to {PICK_RANGE - 1}, all equally likely (L'Ecuyer 1988, two combined generators)."
+        with text.method("draw", "", "TInt64", doc):
+            text.add("self.seed_1 = self.seed_1 * 40014 % 2147483563")
+            text.add("self.seed_2 = self.seed_2 * 40692 % 2147483399")
+            text.add("number = self.seed_1 - self.seed_2")
+            text.add("if number < 1:")
+            with text.inside():
+                text.add(f"number += {PICK_RANGE}")
+            text.add("return number - 1")
+
+    # trackers
+    def _follow(self, node: Follow) -> None:
+        """Log-likelihoods on a grid, in integers. Diffusion widens the posterior by the curvature at its peak."""
+        text, names, name = self._text, self._names, identifier(node.into)
+        counts = [
+            f"self.{names.register(register)}" for one, other, _ in node.gates for register in (one, other)
+        ]
+        points = TRACKER_POINTS
+        doc = f"Track {node.into} from the clicks of its reference gates; {NAT} units are a factor e in likelihood."
+        with text.method(f"follow_{name}", "t: TInt64", "TNone", doc):
+            text.add(f"elapsed = t - self.{name}_updated")
+            text.add(f"self.{name}_updated = t")
+            text.add(
+                f"spread = int64(1048576) + self.{name}_curvature * ((elapsed * {self._diffusion(node)}) >> 24)",
+                comment="1 + variance gained / variance of the estimate, times 2^20",
+            )
+            text.add("keep = int64(68719476736) // spread", comment="times 2^16")
+            for k, count in enumerate(counts):
+                text.add(f"n{k} = {count}")
+            text.add("most = int64(-4611686018427387904)")
+            text.add("best = 0")
+            text.add(f"for i in range({points}):")
+            with text.inside():
+                text.add(f"value = (self.{name}_belief[i] * keep) >> 16")
+                for k in range(len(counts)):
+                    text.add(f"if n{k} > 0:")
+                    with text.inside():
+                        text.add(f"value += n{k} * self.{name}_log[i + {points * k}]")
+                text.add(f"self.{name}_belief[i] = value")
+                text.add("if value > most:")
+                with text.inside():
+                    text.add("most = value")
+                    text.add("best = i")
+            text.add(f"for i in range({points}):")
+            with text.inside():
+                text.add(f"self.{name}_belief[i] -= most")
+            text.add(f"left = self.{name}_belief[(best + {points - 1}) % {points}]")
+            text.add(f"right = self.{name}_belief[(best + 1) % {points}]")
+            text.add(f"self.{name}_curvature = -(left + right)")
+            text.add("aside = int64(0)")
+            text.add("if left + right < 0:", comment="the peak between the points, of a parabola")
+            with text.inside():
+                text.add(
+                    f"aside = (right - left) * {MICROTURNS // points} // (int64(2) * self.{name}_curvature)"
+                )
+            text.add(
+                f"self.{names.register(node.into)} = (best * {MICROTURNS // points} + aside) % {MICROTURNS}"
+            )
+            text.add(
+                f"self.{names.register(f'{node.into}.sigma_rad')} = self.{name}_curvature",
+                comment="the host makes radians of it",
+            )
+            last = len(counts) - 2 * len(node.gates)
+            total = " + ".join(f"n{k}" for k in range(last, len(counts)))
+            text.add(f"self.{names.register(f'{node.into}.clicks')} = {total}")
+
+    def _diffusion(self, node: Follow) -> int:
+        """Variance gained per machine unit, in the units that ``spread`` is written with."""
+        per_mu = node.diffusion_rad2_per_s * self._plan.ref_period_ps / s
+        return round(per_mu / (NAT * STEP_RAD**2) * 2**44)
+
+
+def log_likelihoods(node: Follow) -> list[int]:
+    """What a click adds at each point of the grid: for each slot, detector 0 and then detector 1."""
+    found: list[int] = []
+    for _, _, bias in node.gates:
+        for sign in (1, -1):
+            for i in range(TRACKER_POINTS):
+                share = (1 + sign * node.contrast * math.cos(STEP_RAD * i + 2 * math.pi * bias)) / 2
+                found.append(round(NAT * math.log(max(share, 1e-6))))
+    return found
