@@ -15,6 +15,7 @@ from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.moglabs_qrf import SimMoglabsQrf
 from simulated_hw.nkt_koheras import SimNktKoheras
 from simulated_hw.novatech_409b import SimNovatech409B
+from simulated_hw.quantum_composers_9530 import Sim9530
 from simulated_hw.rs_hmp4040 import SimHmp4040
 from simulated_hw.scpi_generator import SimKeysight33622A, SimRigolDg4102, SimSmb100A
 from simulated_hw.single_quantum_atlas import SimAtlas
@@ -64,6 +65,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
             return SimBristol871([tap(laser, world.now) for laser in held], world.now, rng)
         case "SimHmp4040":
             return SimHmp4040(held, world.now, rng)
+        case "Sim9530":
+            return Sim9530(held[0], world.now, rng)
         case "SimSrsLdc501":
             return SimSrsLdc501(held[0], held[1], world.now, rng)
         case "SimHighFinesse":
