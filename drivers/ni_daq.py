@@ -38,8 +38,7 @@ from labctl.units import format_quantity
 
 SHORTEST_GATE_S, LONGEST_GATE_S = 1e-5, 10.0
 MOST_GATES, LONGEST_COUNTING_S = 1_000_000, 100.0
-READBACK_SAMPLES = 20
-READBACK_RATE_HZ = 100e3
+READBACK_SAMPLES, READBACK_RATE_HZ = 20, 100e3
 SERVER_CODES = {
     "UNAVAILABLE": NotConnectedError,
     "DEADLINE_EXCEEDED": NoAnswerError,
@@ -227,7 +226,7 @@ class NiCounter(NiDevice):
                 f"{self.name}: a timeout of {timeout_s:g} s is outside 0 s to {LONGEST_COUNTING_S:g} s"
             )
         with (
-            self.asking(f"to count {gates} gates from {terminal} to {terminal}"),
+            self.asking(f"to count {gates} gates that {terminal} makes"),
             self.task("count") as counting,
         ):
             self._prepare(counting, gates, READBACK_RATE_HZ, terminal)

@@ -28,15 +28,18 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def waiting(method: M) -> M:
-    """A call that takes the lock by itself, as it waits in between: faults of the wire first, refusals NI's way."""
+    """A call that takes the lock by itself, as it waits in between: with the faults of the wire, refusals NI's way."""
 
     @functools.wraps(method)
     def answer(self: TaskCalls, request: Any, context: Context) -> Any:
-        self.suffer(context)
+        self.refuse_connection(context)
         try:
-            return method(self, request, context)
+            result = method(self, request, context)
         except NiError as error:
+            self.lose_answer(context)
             return refuse(context, error)
+        self.lose_answer(context)
+        return result
 
     return cast(M, answer)
 
@@ -81,12 +84,17 @@ class TaskCalls(NiDAQmxServicer):
         self._unnamed = 0
 
     # how calls wait and fail
-    def suffer(self, context: Context) -> None:
-        """The faults of the wire; a reply is lost for good only when the client stops waiting for it."""
+    def refuse_connection(self, context: Context) -> None:
+        """The fault of a server that cannot be reached."""
+        if "refuse" in self.faults.active:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+    def lose_answer(self, context: Context) -> None:
+        """The faults of a wire on which the request came through, as a client sees them."""
         faults = self.faults
         if not faults.active:
             return
-        if "refuse" in faults.active or faults.take("disconnect"):
+        if faults.take("disconnect"):
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         if "garble" in faults.active or "garbage" in faults.active:
             context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing response!")

@@ -44,8 +44,8 @@ SOURCES = ("PFI8", "PFI3", "PFI0", "PFI5")
 TERMINALS = [f"PFI{n}" for n in range(16)]
 BLOCK_S = 1e-3
 """Clicks are spread at random over intervals of at most this length; slower changes of their rate are kept."""
-MOST_BLOCKS = 10_000
-"""After a long leap of the world's clock the intervals are longer, so that no more than this many are needed."""
+STEP_S = 0.1
+"""While somebody samples a counter, a leap of the world's clock is taken in steps of at most this length."""
 
 
 class SampleClock(Protocol):
@@ -128,7 +128,7 @@ class Edges:
             self.total += self.clicks(after_s, until_s)
             return
         else:
-            blocks = min(max(1, math.ceil((until_s - after_s) / BLOCK_S)), MOST_BLOCKS)
+            blocks = max(1, math.ceil((until_s - after_s) / BLOCK_S))
             bounds = np.linspace(after_s, until_s, blocks + 1).tolist()
             self.recent = np.concatenate(
                 [np.sort(b - rng.random(self.clicks(a, b)) * (b - a)) for a, b in itertools.pairwise(bounds)]
@@ -246,24 +246,27 @@ class Card:
     def advance(self) -> float:
         """Everything up to now: outputs, then edges, then samples; the time, s."""
         now_s = self.now()
-        if now_s > self._at_s:
-            after_s, self._at_s = self._at_s, now_s
-            for task in self.running:
-                task.generate(now_s)
-            counted = {
-                channel.terminal: any(t.timed for t in self.running if t.counts(channel.terminal))
-                for task in self.running
-                for channel in task.channels
-                if channel.terminal and task.kind == "ci"
-            }
-            for task in self.running:
-                if task.timing is not None and task.timing.source in self.wiring.clicks:
-                    counted[task.timing.source] = True
-            for terminal, timed in counted.items():
-                self.edges(terminal).step(after_s, now_s, self.rng, timed)
-            for task in self.running:
-                task.acquire(now_s)
+        while now_s > self._at_s:
+            sampling = any(task.kind == "ci" and task.acquiring for task in self.running)
+            self._step(self._at_s, min(now_s, self._at_s + STEP_S) if sampling else now_s)
         return self._at_s
+
+    def _step(self, after_s: float, until_s: float) -> None:
+        self._at_s = until_s
+        for task in self.running:
+            task.generate(until_s)
+        counted = {
+            channel.terminal: False for task in self.running if task.kind == "ci" for channel in task.channels
+        }
+        for task in self.running:
+            if task.kind == "ci" and task.acquiring:
+                counted[task.channels[0].terminal] = True
+            if task.timing is not None and task.timing.source in self.wiring.clicks:
+                counted[task.timing.source] = True
+        for terminal, timed in counted.items():
+            self.edges(terminal).step(after_s, until_s, self.rng, timed)
+        for task in self.running:
+            task.acquire(until_s)
 
     # what it measures and drives
     def measure(self, channel: str, times: Floats, lowest_v: float, highest_v: float) -> Floats:

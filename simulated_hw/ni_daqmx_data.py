@@ -27,7 +27,8 @@ def stream(method: M) -> M:
 
     @functools.wraps(method)
     def answers(self: DataCalls, request: Any, context: Context) -> Iterator[Any]:
-        self.suffer(context)
+        self.refuse_connection(context)
+        self.lose_answer(context)
         try:
             yield from method(self, request, context)
         except NiError as error:

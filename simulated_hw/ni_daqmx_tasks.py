@@ -161,14 +161,15 @@ class Task:
                 return channel
         return self.channels[0]
 
-    def counts(self, terminal: str) -> bool:
-        """Whether it counts this terminal."""
-        return self.kind == "ci" and any(channel.terminal == terminal for channel in self.channels)
-
     @property
     def timed(self) -> bool:
         """Whether it has a sample clock."""
         return self.timing is not None and not self.timing.implicit
+
+    @property
+    def acquiring(self) -> bool:
+        """Whether samples are still to come on its clock."""
+        return self.running and self.timed and not self.acquired.overrun and not self.done()
 
     @property
     def exports(self) -> str:
