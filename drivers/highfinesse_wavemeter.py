@@ -27,6 +27,7 @@ PLAUSIBLE_M = 150e-9, 30e-6
 MS = 1e-3
 HPA = 100.0
 
+NOT_RUNNING = -5
 STATES = {
     0: "no value yet",
     -1: "no signal",
@@ -202,11 +203,13 @@ class HighFinesseWavemeter(LineDevice):
     def calibrate(self, channel: int, frequency_hz: float) -> None:
         """Calibrate on light of known frequency (Hz) in ``channel``. Every laser measured depends on it: only on a locked one."""
         self._check_channel(channel)
+        if not PLAUSIBLE_HZ[0] <= frequency_hz <= PLAUSIBLE_HZ[1]:
+            raise LimitError(f"{self.name}: {frequency_hz:g} Hz is no frequency of light; nothing was sent")
         self.order(f"calibration {FREQUENCY},{frequency_hz / THz:.9f},{channel}")
 
     def not_ready(self) -> str:
         """Measuring stopped, or what a setting is off by. A laser that is off does not make its wavemeter unready."""
-        stopped = self.query("getFrequencyNum 1") == "-5"
+        stopped = self.query_number("getFrequencyNum 1") == NOT_RUNNING
         return "the wavemeter is not running; use its start action" if stopped else super().not_ready()
 
     def state(self, channel: int) -> str:

@@ -6,8 +6,6 @@ and each setting is read back.
 
 from __future__ import annotations
 
-import math
-
 from drivers.line_device import LineDevice
 from labctl.device import action
 from labctl.errors import BadAnswerError, DeviceError, LimitError, RefusedError
@@ -231,16 +229,19 @@ class QuantumComposers9530(LineDevice):
             raise self._not_taken(f":PULSE0:ICL:MOD {REFERENCES[value]}", held)
 
     def set_number(self, header: str, value: float, digits: int) -> None:
-        """Set a number with so many decimals, and read it back; LimitError if it has more of them."""
+        """Set a number with so many decimals, and read it back; LimitError if it has more of them.
+
+        What is less than 1e-12 of the number itself no clock can tell, and is rounded.
+        """
         sent = f"{value:.{digits}f}"
         step = 10.0**-digits
-        if abs(float(sent) - value) > max(1e-4 * step, 4 * math.ulp(value)):
+        if abs(float(sent) - value) > max(1e-4 * step, 1e-12 * abs(value)):
             raise LimitError(
                 f"{self.name}: {value!r} for {header} is not a multiple of {step:g}; nothing was sent"
             )
         self.order(f"{header} {sent}")
         held = self.query_number(f"{header}?")
-        if abs(held - value) > 0.5 * step:
+        if abs(held - float(sent)) > 0.5 * step:
             raise self._not_taken(f"{header} {sent}", f"{held:.{digits}f}")
 
     def set_word(self, header: str, word: str) -> None:

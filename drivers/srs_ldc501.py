@@ -58,7 +58,12 @@ class SrsLdc501(LineDevice):
         poll_s=1.0,
         doc="Measured; setting it sets the setpoint.",
     )
-    temperature_setpoint = Signal(float, "K", read=lambda ldc: ldc.query_number("TEMP?") + ZERO_CELSIUS_K)
+    temperature_setpoint = Signal(
+        float,
+        "K",
+        read=lambda ldc: ldc.query_number("TEMP?") + ZERO_CELSIUS_K,
+        doc="Temperature the TEC works towards.",
+    )
     tec = Signal(
         bool,
         read=lambda ldc: ldc.query_choice("TEON?", DIGITS),
@@ -74,6 +79,7 @@ class SrsLdc501(LineDevice):
         read=lambda ldc: ldc.query_number("TILM?"),
         write=lambda ldc, ampere: ldc.set_number("TILM", ampere),
         limits=(0.0, LARGEST_TEC_A),
+        doc="What the TEC current never exceeds, either way.",
     )
     current = Signal(
         float,
@@ -85,7 +91,12 @@ class SrsLdc501(LineDevice):
         poll_s=1.0,
         doc="Measured diode current; setting it sets the setpoint, up to current_limit.",
     )
-    current_setpoint = Signal(float, "A", read=lambda ldc: ldc.query_number("SILD?") * mA)
+    current_setpoint = Signal(
+        float,
+        "A",
+        read=lambda ldc: ldc.query_number("SILD?") * mA,
+        doc="Diode current that flows while laser is on.",
+    )
     current_limit = Signal(
         float,
         "A",

@@ -57,6 +57,7 @@ class SimBristol871(ScpiLines):
         """When the calibration in progress ends."""
         self.calibration_works = True
         self.silent_while_calibrating = False
+        self._scans, self._scans_s = 0.0, now()
         self._reset()
 
     def _reset(self) -> None:
@@ -101,6 +102,13 @@ class SimBristol871(ScpiLines):
             return status, 0.0
         return status, lit[0] + self.offset_hz + self.noise_hz * self._rng.standard_normal()
 
+    def _count_scans(self) -> float:
+        """Scans up to now, at whatever rate."""
+        now_s = self._now()
+        self._scans += max(0.0, now_s - self._scans_s) * int(self.rate_hz)
+        self._scans_s = now_s
+        return self._scans
+
     @on(header("*IDN?"))
     def identity(self) -> str:
         """Maker, model, serial number, firmware."""
@@ -117,7 +125,7 @@ class SimBristol871(ScpiLines):
         status, hertz = self.status()
         nm = LIGHT_M_S / hertz * 1e9 if hertz else 0.0
         intensity = abs(0.42 + 0.01 * self._rng.standard_normal()) if hertz else 0.0
-        index = int(max(0.0, self._now()) * int(self.rate_hz)) % 2**32
+        index = int(self._count_scans()) % 2**32
         return f"{index},{status},{nm:.6f},{intensity:.4f}"
 
     @on(header("SENSe:CALIbrate"))
@@ -177,11 +185,13 @@ class SimBristol871(ScpiLines):
     @on(header("TRIGger:SEQuence:RATE", r"(\S+)"))
     def set_rate(self, rate: str) -> None:
         """One of the six rates, Hz."""
+        self._count_scans()
         self.rate_hz = self._choice(rate, RATES_HZ, self.rate_hz)
 
     @on(header("TRIGger:SEQuence:RATE:ADJust"))
     def adjust_rate(self) -> None:
         """The rate that suits this light."""
+        self._count_scans()
         self.rate_hz = "250"
 
     @on(header("STATus:QUEStionable:CONDition?"))
@@ -236,3 +246,8 @@ class TelnetSession(LineSession):
         """Make room for another client."""
         if self in self.meter.clients:
             self.meter.clients.remove(self)
+
+
+def demo(now: Callable[[], float]) -> SimBristol871:
+    """A meter that sees 397 nm light, and has room for four clients."""
+    return SimBristol871([lambda: 755.222766e12], now, np.random.default_rng(1), most_clients=4)

@@ -27,6 +27,7 @@ SETTLE_S = 0.012
 """Time the fibre switch needs for one channel, beside the exposure."""
 CALIBRATION_CATCH_HZ = 20e9
 """A calibration further off than this is refused."""
+DAY_S = 86400.0
 CH = r"(\d{1,3})"
 
 
@@ -102,7 +103,7 @@ class SimHighFinesse(LineInstrument):
 
     def temperature_c(self) -> float:
         """Temperature of the optical unit, with the day's swing of the room."""
-        return 25.2 + 0.4 * math.sin(2 * math.pi * self._now() / 86400.0)
+        return 25.2 + 0.4 * math.sin(2 * math.pi * self._now() / DAY_S)
 
     def answer(self, line: str) -> str | None:
         """The reply to one line; nothing to an empty one."""
@@ -141,8 +142,9 @@ class SimHighFinesse(LineInstrument):
 
     @on("getPressure")
     def pressure(self) -> str:
-        """Pressure in mbar, or a code."""
-        return f"{953.0 + 0.1 * self._rng.standard_normal():.1f}" if self.sensors_work else "-1006"
+        """Pressure in mbar, which goes with the weather, or a code."""
+        weather = 1.5 * math.sin(2 * math.pi * self._now() / (3 * DAY_S))
+        return f"{953.0 + weather:.1f}" if self.sensors_work else "-1006"
 
     @on(rf"getExposureNum {CH},([12])")
     def exposure(self, channel: str, ccd: str) -> str:
@@ -288,3 +290,8 @@ def _frequency_hz(unit: int, text: str) -> float | None:
         3: value * 100 * LIGHT_M_S,
         4: value / 4.135667696e-15,
     }[unit]
+
+
+def demo(now: Callable[[], float]) -> SimHighFinesse:
+    """Eight fibres, all lit, from 400 to 750 THz."""
+    return SimHighFinesse([lambda n=n: 400e12 + n * 50e12 for n in range(8)], now, np.random.default_rng(1))

@@ -258,3 +258,8 @@ class Sim9530(LineInstrument):
         """An unlocked PLL has a question mark behind its name."""
         reply = self._exchange(self, _word("reference", ("INT", "EXT", "XPL")), question, argument)
         return "XPL?" if reply == "XPL" and not self.reference_present else reply
+
+
+def demo(now: Callable[[], float]) -> Sim9530:
+    """A generator with eight outputs."""
+    return Sim9530(DelayGenerator(), now, np.random.default_rng(1))

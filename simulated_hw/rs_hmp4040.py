@@ -234,3 +234,8 @@ class SimHmp4040(ScpiLines):
         if turn is not None:
             return min(highest, max(0.0, value + turn))
         return self.number(text, 0.0, highest)
+
+
+def demo(now: Callable[[], float]) -> SimHmp4040:
+    """A supply with four coils."""
+    return SimHmp4040([CoilChannel() for _ in range(4)], now, np.random.default_rng(1))

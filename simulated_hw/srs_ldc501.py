@@ -355,3 +355,8 @@ def _kohm(kelvin: float) -> float:
 
 def _celsius_of(kohm: float) -> float:
     return 1 / (1 / NTC_REFERENCE_K + math.log(kohm / NTC_KOHM) / NTC_BETA_K) - ZERO_CELSIUS_K
+
+
+def demo(now: Callable[[], float]) -> SimSrsLdc501:
+    """A controller with a heated body and a diode on it."""
+    return SimSrsLdc501(HeatedBody(), LaserDiode(), now, np.random.default_rng(1))

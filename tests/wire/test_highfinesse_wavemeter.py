@@ -184,6 +184,8 @@ def test_channels_without_a_fibre_are_not_asked(bench: Bench) -> None:
     assert meter.state_3.get() == "not in use"
     with pytest.raises(LimitError):
         meter.active_channel.set(3)
+    with pytest.raises(LimitError, match=r"729 Hz is no frequency of light"):
+        meter.calibrate(1, 729.0)
     with pytest.raises(LimitError):
         meter.exposure_1.set(20.0)
     with pytest.raises(LimitError):
