@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -96,7 +96,7 @@ class ArtiqConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ``[core]`` table: which real-time core plays the schedules, and what its lines are elsewhere."""
 
-    kind: str = "sim"
+    kind: Literal["sim"] = "sim"
     artiq: ArtiqConfig = ArtiqConfig()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from labctl.clock import SystemClock
 from labctl.transport import connect
 
 pytestmark = pytest.mark.timeout(400)
@@ -114,10 +115,10 @@ def test_instruments_are_safe_after_the_lab_has_gone(folder: Path, how: signal.S
         assert all(outputs(addresses).values())
         lab.send_signal(how)
         lab.communicate(timeout=60)
-        for _ in range(200):  # after kill -9 the hosts learn of it from their closed pipe
-            left = outputs(addresses)
-            if not any(left.values()):
-                break
+        clock = SystemClock()
+        deadline = clock.now() + 60.0  # after kill -9 the hosts learn of it from their closed pipe
+        while any((left := outputs(addresses)).values()) and clock.now() < deadline:
+            clock.sleep(0.1)
         assert not any(left.values()), left
     finally:
         for process in (lab, instruments):

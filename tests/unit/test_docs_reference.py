@@ -45,7 +45,7 @@ def written(default: Any) -> str:
         return f'"{default}"'
     if isinstance(default, tuple | list):
         return "[]"
-    if isinstance(default, dict):
+    if isinstance(default, dict | msgspec.Struct):
         return "{}"
     if isinstance(default, float) and abs(default) >= 1e6:
         return f"{default:g}".replace("e+0", "e")
