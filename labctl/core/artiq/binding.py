@@ -116,14 +116,15 @@ def bind(
         except ConfigError as error:
             problems.add(("core.artiq",), str(error), line=name)
             continue
-        if made.device in users:
-            problems.add(
-                ("core.artiq",),
-                f"{made.device} is mapped to {users[made.device]} too",
-                "one device serves one line",
-                line=name,
-            )
-        users[made.device] = name
+        for device in dict.fromkeys((made.device, made.output.name if made.output else made.device)):
+            if device in users:
+                problems.add(
+                    ("core.artiq",),
+                    f"{device} is mapped to {users[device]} too",
+                    "one device serves one line",
+                    line=name,
+                )
+            users[device] = name
         bound[name] = made
     return bound
 

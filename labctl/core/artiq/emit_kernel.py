@@ -303,8 +303,7 @@ class KernelWriter:
                 f"self.{names.register(f'{node.into}.sigma_rad')} = self.{name}_curvature",
                 comment="the host makes radians of it",
             )
-            last = len(counts) - 2 * len(node.gates)
-            total = " + ".join(f"n{k}" for k in range(last, len(counts)))
+            total = " + ".join(f"n{k}" for k in range(len(counts)))
             text.add(f"self.{names.register(f'{node.into}.clicks')} = {total}")
 
     def _diffusion(self, node: Follow) -> int:

@@ -233,11 +233,11 @@ class Walk:
             late = window.close_mu - (0 if block is None else block.length_mu)
             if window.register in registers and late > 0:
                 self.system.problems.add(
-                    piece.path,
+                    tuple(window.place.split(" / ")),
                     f"register {window.register!r} decides what follows, but is read {late} mu before its gate closes",
                     "let the block go on until then: the line's delay shifts its gate",
                     line=window.line,
-                    time_ps=window.close_mu * self.system.ref_period_ps,
+                    time_ps=(window.close_mu - window.since_mu) * self.system.ref_period_ps,
                 )
 
     def _loop(self, loop: Loop, state: State, then: set[str]) -> Node:

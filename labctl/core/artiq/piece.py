@@ -51,12 +51,14 @@ class System:
 
 @dataclass(frozen=True)
 class Span:
-    """A pulse of one line on the core's clock, mu, and whether it ends just as its piece does."""
+    """A pulse of one line on the core's clock, mu, whether it ends just as its piece does, and its block."""
 
     start_mu: int
     stop_mu: int
     at_end: bool
     tone: Tone
+    path: Path
+    begin_ps: int
 
 
 class PieceLowering:
@@ -87,7 +89,8 @@ class PieceLowering:
                 continue
             tone = (float(line.frequency_hz[i]), float(line.phase_turns[i]), float(line.amplitude[i]))
             at_end = start + length == line.total_ps and not bound.trigger_mu
-            span = Span(at, at + ends, at_end, filled(tone, self.state.tones.get(name, NOMINAL)))
+            place = self.piece.place(name, start)
+            span = Span(at, at + ends, at_end, filled(tone, self.state.tones.get(name, NOMINAL)), *place)
             found.setdefault(name, []).append(span)
         return found
 
@@ -114,7 +117,7 @@ class PieceLowering:
         if attempt:
             self._forbid(needs)
         else:
-            events += self._setter().place(needs, self._place)
+            events += self._setter().place(needs)
         events.sort(key=lambda event: (event.time_mu, _ORDER[event.action], event.channel))
         lead = -min([0, *(event.time_mu for event in events)])
         for line, left in self.piece.leaves.items():
@@ -124,14 +127,7 @@ class PieceLowering:
 
     def _setter(self) -> Setter:
         system = self.system
-        return Setter(
-            self.state,
-            system.tracking,
-            system.coarse_mu,
-            system.ref_period_ps,
-            system.problems,
-            self.piece.path,
-        )
+        return Setter(self.state, system.tracking, system.coarse_mu, system.ref_period_ps, system.problems)
 
     # times
     def _mu(self, line: str, time_ps: int, what: str, at_ps: int) -> int | None:
@@ -140,14 +136,15 @@ class PieceLowering:
         if rest:
             bound = self.system.bound.get(line)
             delay = bound.limits.delay_ps if bound else 0
+            path, begin_ps = self.piece.place(line, at_ps)
             self.system.problems.add(
-                self.piece.path,
+                path,
                 f"{what} {format_time(rest)} off the machine unit of {format_time(self.system.ref_period_ps)}"
                 + (f" (with the line's delay of {format_time(delay)})" if delay else ""),
                 "ARTIQ plays whole machine units only: change the time, or let a pulse generator make it "
                 "(trigger_ps and generator_ps of the line in [core.artiq.line])",
                 line=line,
-                time_ps=at_ps,
+                time_ps=at_ps - begin_ps,
             )
             return None
         return units
@@ -155,13 +152,14 @@ class PieceLowering:
     def _length(self, bound: Bound, length_ps: int, start_ps: int) -> int | None:
         if bound.trigger_mu:
             if length_ps != bound.generator_ps:
+                path, begin_ps = self.piece.place(bound.line, start_ps)
                 self.system.problems.add(
-                    self.piece.path,
+                    path,
                     f"a pulse of {format_time(length_ps)}, but the generator behind {bound.device} makes "
                     f"{format_time(bound.generator_ps)}",
                     "set the generator and generator_ps in [core.artiq.line] to the length asked for",
                     line=bound.line,
-                    time_ps=start_ps,
+                    time_ps=start_ps - begin_ps,
                 )
             return bound.trigger_mu
         return self._mu(bound.line, length_ps, "lasts", start_ps)
@@ -174,21 +172,26 @@ class PieceLowering:
             return []
         device, channel = bound.output.name, bound.output.channel
         events: list[Event] = []
-        until = LONG_AGO
+        until, ended = LONG_AGO, spans[0]
         stays = False
+
+        def event(at: int, action: Action, span: Span) -> Event:
+            since = span.begin_ps // self.system.ref_period_ps
+            return Event(at, action, device, channel, line, place=" / ".join(span.path), since_mu=since)
+
         for span in spans:
             if span.stop_mu == span.start_mu:
                 continue
             if bound.trigger_mu:
-                self.system.generators.setdefault(line, {}).setdefault(span.tone, self.piece.path)
+                self.system.generators.setdefault(line, {}).setdefault(span.tone, span.path)
             if span.start_mu > until:
                 if until != LONG_AGO:
-                    events.append(Event(until, "off", device, channel, line, place=self._place))
-                events.append(Event(span.start_mu, "on", device, channel, line, place=self._place))
+                    events.append(event(until, "off", ended))
+                events.append(event(span.start_mu, "on", span))
             if span.stop_mu >= until:
-                until, stays = span.stop_mu, span.at_end and line in held
+                until, ended, stays = span.stop_mu, span, span.at_end and line in held
         if until != LONG_AGO and not stays:
-            events.append(Event(until, "off", device, channel, line, place=self._place))
+            events.append(event(until, "off", ended))
         if until != LONG_AGO:
             self.state.off[line] = until
         return events
@@ -212,7 +215,10 @@ class PieceLowering:
             counter = self._counter(bound, register, at, at + ends)
             device = bound.input.name if counter is None else counter
             mode = "stamps" if counter is None else "counter"
-            found.append(Window(register, name, device, mode, at, at + ends, line.thresholds.get(register)))
+            path, begin_ps = self.piece.place(name, start)
+            place, since = " / ".join(path), begin_ps // self.system.ref_period_ps
+            bright = line.thresholds.get(register)
+            found.append(Window(register, name, device, mode, at, at + ends, bright, place, since))
         return found
 
     def _counter(self, bound: Bound, register: str, start_mu: int, stop_mu: int) -> str | None:
@@ -234,25 +240,18 @@ class PieceLowering:
             if entry is None:
                 continue
 
-            def event(
-                at: int,
-                action: Action,
-                channel: int = entry.channel,
-                name: str = device,
-                line: str = bound.line,
-            ) -> Event:
-                return Event(at, action, name, channel, line, place=self._place)
-
             stamps = own[0].mode == "stamps"
             for k, window in enumerate(own):
                 before = k > 0 and own[k - 1].close_mu == window.open_mu
                 after = k + 1 < len(own) and own[k + 1].open_mu == window.close_mu
                 if not before:
-                    events.append(event(window.open_mu, "open" if stamps else "count"))
+                    events.append(_gate(window, window.open_mu, "open" if stamps else "count", entry.channel))
                 if not after:
-                    events.append(event(window.close_mu, "close" if stamps else "latch"))
+                    events.append(
+                        _gate(window, window.close_mu, "close" if stamps else "latch", entry.channel)
+                    )
                 elif not stamps:
-                    events.append(event(window.close_mu, "relatch"))
+                    events.append(_gate(window, window.close_mu, "relatch", entry.channel))
         return events
 
     # tones
@@ -268,12 +267,14 @@ class PieceLowering:
             for span in spans.get(line, []):
                 wanted = self.words(bound, bound.dds, span)
                 if wanted is not None and wanted != words:
-                    needs.append(Need(bound, bound.dds, wanted, since, span.start_mu))
+                    needs.append(
+                        Need(bound, bound.dds, wanted, since, span.start_mu, span.path, span.begin_ps)
+                    )
                     words = wanted
                 since = span.stop_mu
             if line in then and then[line][0] != words:
                 words = then[line][0]
-                needs.append(Need(bound, bound.dds, words, since, length + then[line][1]))
+                needs.append(Need(bound, bound.dds, words, since, length + then[line][1], self.piece.path, 0))
             self.state.words[line] = words
         return needs
 
@@ -286,16 +287,16 @@ class PieceLowering:
             or (not isinstance(phase, str) and math.isnan(phase))
         ):
             self.system.problems.add(
-                self.piece.path,
+                span.path,
                 "this pulse would have one tone the first time and another later",
                 "set the tone in the loop, before the pulse that uses it",
                 line=bound.line,
-                time_ps=span.start_mu * self.system.ref_period_ps,
+                time_ps=span.start_mu * self.system.ref_period_ps - span.begin_ps,
             )
             return None
         if not dds.is_ad9910 and amplitude != 1:
             self.system.problems.add(
-                self.piece.path,
+                span.path,
                 f"an amplitude of {amplitude:g}, but {dds.entry.name} is an AD9912, which has none",
                 "use an AD9910 for this line",
                 line=bound.line,
@@ -305,13 +306,19 @@ class PieceLowering:
     def _forbid(self, needs: list[Need]) -> None:
         for need in needs:
             self.system.problems.add(
-                self.piece.path,
+                need.path,
                 f"{need.dds.entry.name} would be set inside an attempt",
                 "a DDS takes over 1 us to set; give the line one tone in the whole attempt "
                 "(it is set before the loop), or use two channels",
                 line=need.bound.line,
-                time_ps=need.until_mu * self.system.ref_period_ps,
+                time_ps=need.until_mu * self.system.ref_period_ps - need.begin_ps,
             )
+
+
+def _gate(window: Window, at: int, action: Action, channel: int) -> Event:
+    return Event(
+        at, action, window.device, channel, window.line, place=window.place, since_mu=window.since_mu
+    )
 
 
 def filled(tone: tuple[float, float | str, float], old: Tone) -> Tone:

@@ -23,6 +23,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     words:    of a "set": frequency, phase and amplitude word; the phase may be the name of a variable that holds it
     tracking:  of a "set": the phase is referred to the origin of the round
     place:    block of the schedule it comes from
+    since_mu: when that block begins
     """
 
     time_mu: int
@@ -34,6 +35,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     tracking: bool = False
     update_after_mu: int = 0
     place: str = ""
+    since_mu: int = 0
 
 
 class Window(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,6 +51,9 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True):
     open_mu: int
     close_mu: int
     threshold: int | None = None
+    place: str = ""
+    since_mu: int = 0
+    """Block of the schedule it comes from, and when that begins."""
 
 
 class Block(msgspec.Struct, omit_defaults=True):

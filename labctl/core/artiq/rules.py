@@ -140,7 +140,7 @@ class Gateware:
             for offset in _parts(event):
                 self._dispatch(block, event, (time_mu + offset) // plan.coarse_mu)
             if event.action != "set":
-                self._output(block, event, time_mu)
+                self._output(event, time_mu)
 
     def _dispatch(self, block: Block, event: Event, coarse: int) -> None:
         if coarse <= self._lanes[self._lane]:
@@ -163,16 +163,16 @@ class Gateware:
                 "too many DDS channels are set at once here, or line delays differ too much: leave more time"
             )
         self._problems.add(
-            tuple(block.place.split(" / ")),
+            tuple(event.place.split(" / ")),
             what,
             hint,
             line=event.line,
-            time_ps=event.time_mu * plan.ref_period_ps,
+            time_ps=(event.time_mu - event.since_mu) * plan.ref_period_ps,
         )
 
-    def _output(self, block: Block, event: Event, time_mu: int) -> None:
-        plan, path = self._plan, tuple(block.place.split(" / "))
-        at_ps = event.time_mu * plan.ref_period_ps
+    def _output(self, event: Event, time_mu: int) -> None:
+        plan, path = self._plan, tuple(event.place.split(" / "))
+        at_ps = (event.time_mu - event.since_mu) * plan.ref_period_ps
         coarse = plan.coarse_mu
         last = self._last.get(event.channel)
         grid = coarse if event.action in ("count", "latch", "relatch") else self._grids.get(event.channel, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from labctl.core.program import UNSET
 from labctl.schedule.items import (
@@ -25,6 +25,7 @@ from labctl.schedule.items import (
 )
 from labctl.schedule.problem import Path, Problems, inside
 from labctl.schedule.timeline import Timeline, ToneState, flatten, straight
+from labctl.schedule.usage import length_of
 
 
 @dataclass(eq=False)
@@ -35,6 +36,14 @@ class Piece:
     timeline: Timeline
     leaves: dict[str, ToneState]
     free: bool = False
+    places: dict[tuple[str, int], tuple[Path, int]] = field(
+        default_factory=dict[tuple[str, int], tuple[Path, int]]
+    )
+    """(line, start in ps) of a pulse or gate -> its innermost block and when that begins; of loops, the first turn."""
+
+    def place(self, line: str, start_ps: int) -> tuple[Path, int]:
+        """Innermost block of a pulse or gate, and when it begins, ps."""
+        return self.places.get((line, start_ps), (self.path, 0))
 
     def begins_with(self) -> set[str]:
         """Lines that are on at its very beginning."""
@@ -165,7 +174,33 @@ def _tries(item: Attempt, path: Path) -> Tries:
 def _piece(items: tuple[Item, ...], path: Path, free: bool) -> Piece:
     item = Series(items)
     timeline, leaves = flatten(item, dict.fromkeys(_lines(item), UNSET))
-    return Piece(path, timeline, leaves, free)
+    piece = Piece(path, timeline, leaves, free)
+    at = 0
+    for one in items:
+        at = _places(one, path, 0, at, piece.places)
+    return piece
+
+
+def _places(
+    item: Item, path: Path, begin: int, at: int, found: dict[tuple[str, int], tuple[Path, int]]
+) -> int:
+    """Note the innermost block of each pulse and gate of a straight item that begins at ``at``; its end."""
+    match item:
+        case Pulse() | Gate():
+            found.setdefault((item.line, at), (path, begin))
+        case Series() | Together():
+            here = inside(path, item.name)
+            first = begin if here == path else at
+            end = at
+            for part in item.items:
+                end = max(end, _places(part, here, first, at, found))
+                at = end if isinstance(item, Series) else at
+            return end
+        case Repeat():
+            _places(item.body, path, begin, at, found)
+        case _:
+            pass
+    return at + length_of(item)
 
 
 def _lines(item: Item) -> set[str]:

@@ -118,36 +118,32 @@ class Need:
     words: Words
     from_mu: int
     until_mu: int
+    path: Path
+    begin_ps: int
+    """Innermost block of the pulse that needs it, and when that begins."""
 
 
 class Setter:
     """Places the sets of one block."""
 
     def __init__(
-        self,
-        state: State,
-        tracking: set[str],
-        coarse_mu: int,
-        ref_period_ps: int,
-        problems: Problems,
-        path: Path,
+        self, state: State, tracking: set[str], coarse_mu: int, ref_period_ps: int, problems: Problems
     ) -> None:
         self._state = state
         self._tracking = tracking
         self._coarse = coarse_mu
         self._ref_ps = ref_period_ps
         self._problems = problems
-        self._path = path
         self._taken: dict[str, list[tuple[int, int]]] = {}
 
-    def place(self, needs: list[Need], place: str) -> list[Event]:
+    def place(self, needs: list[Need]) -> list[Event]:
         """Events for all needs; a need that cannot be met is a problem."""
-        events = [self._one(need, place) for need in sorted(needs, key=lambda one: -one.until_mu)]
+        events = [self._one(need) for need in sorted(needs, key=lambda one: -one.until_mu)]
         for bus, spans in self._taken.items():
             self._state.bus[bus] = max(end for _, end in spans)
-        return [event for event in events if event is not None]
+        return events
 
-    def _one(self, need: Need, place: str) -> Event | None:
+    def _one(self, need: Need) -> Event:
         line, dds = need.bound.line, need.dds
         cost = transfer(dds, line in self._tracking)
         begin = self._begin(need, cost)
@@ -176,7 +172,8 @@ class Setter:
             need.words,
             line in self._tracking and dds.is_ad9910,
             cost.before_mu,
-            place,
+            " / ".join(need.path),
+            need.begin_ps // self._ref_ps,
         )
 
     def _begin(self, need: Need, cost: Transfer) -> int:
@@ -197,9 +194,9 @@ class Setter:
     def _say(self, need: Need, what: str) -> None:
         gap = format_time((need.until_mu - max(need.from_mu, need.until_mu - 10**9)) * self._ref_ps)
         self._problems.add(
-            self._path,
+            need.path,
             what,
             f"its line is off for {gap} before: leave more time, or use a channel of another board",
             line=need.bound.line,
-            time_ps=need.until_mu * self._ref_ps,
+            time_ps=need.until_mu * self._ref_ps - need.begin_ps,
         )
