@@ -59,7 +59,7 @@ def shelf(lab: Path) -> list[Shelved]:
 def simulator_of(driver: str, lab: Path) -> str:
     """Name of the simulated instrument that belongs to a driver; "" if there is none.
 
-    For ``drivers.x:X`` it is the instrument that ``demo`` of ``simulated_hw.x`` makes (without a ``demo``, the only one
+    For ``drivers.x:X`` it is the instrument that ``demo`` of ``simulated_hw.x`` makes (without a ``demo``, the first
     there); for a driver of an installed package, what the package provides under the same name.
     """
     module_name, colon, _ = driver.partition(":")
@@ -76,7 +76,7 @@ def simulator_of(driver: str, lab: Path) -> str:
     wanted = made if isinstance(made, str) else getattr(made, "__name__", "")
     if wanted in classes:
         return f"{name}:{wanted}"
-    return f"{name}:{classes[0]}" if len(classes) == 1 else ""
+    return f"{name}:{classes[0]}" if classes else ""
 
 
 def _in_file(stem: str, lab: Path) -> list[Shelved]:

@@ -110,7 +110,11 @@ def _config(file: Path) -> Finding:
     for name in config.sequences.values():
         labs.load(name, lab)
     text = f"{len(config.device)} devices, {len(config.line)} lines, {len(names)} sequences"
-    return Finding(file.name, True, f"{text}, {'simulated' if config.world else 'real'}")
+    if config.world is None:
+        kind = "real"
+    else:
+        kind = "simulated" if configs.simulating(config).world else "real, or simulated with `up --sim`"
+    return Finding(file.name, True, f"{text}, {kind}")
 
 
 def _disk() -> list[Finding]:

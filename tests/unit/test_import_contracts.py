@@ -115,7 +115,7 @@ PLANTS = [
             }
         )
     ),
-    *library("pytest only in conformance", "pytest", "labctl.lab.planted"),
+    *library("pytest only in conformance", "pytest", "labctl.bus.planted"),
     *library("zmq only behind bus, transport and sim", "zmq", "labctl.core.planted"),
     *library("pyvisa and pyserial only behind transport", "pyvisa pyvisa_py serial", "labctl.sim.planted"),
     *(
