@@ -76,6 +76,10 @@ class SimAtlas(SimInstrument):
         """A client of the control or of the counts line."""
         return CountsSession(self, send) if port == "counts" else ControlSession(self, send)
 
+    def own_faults(self) -> dict[str, Callable[[], None]]:
+        """A latched first nanowire, and messages glued together."""
+        return {"latch": self.latch, "glue": self.glue, "unglue": lambda: self.glue(False)}
+
     def latch(self, detector: int = 1) -> None:
         """Fault: a nanowire stays normal-conducting and counts nothing until its bias has been zero."""
         self.nanowires[detector - 1].latched = True

@@ -66,6 +66,13 @@ class SimThorlabsMdt693b(LineInstrument):
         """A line nobody understands."""
         return self._refusal(REFUSED)
 
+    def own_faults(self) -> dict[str, Callable[[], None]]:
+        """The echo switched off behind the driver's back, and on again."""
+        return {
+            "echo_off": lambda: setattr(self, "echo", False),
+            "echo_on": lambda: setattr(self, "echo", True),
+        }
+
     @on("")
     def nothing(self) -> str:
         """An empty line."""

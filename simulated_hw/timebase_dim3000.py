@@ -79,6 +79,13 @@ class SimTimebaseDim3000(LineInstrument):
         self.values |= {"out": int(rf.signal_on), "swpp": 100_000_000, "swpf": 1000, "plsdt": 50}
         self.drive()
 
+    def own_faults(self) -> dict[str, Callable[[], None]]:
+        """Values out of range taken without a word, or refused again."""
+        return {
+            "refuse_quietly": lambda: setattr(self, "refuses_quietly", True),
+            "refuse_loudly": lambda: setattr(self, "refuses_quietly", False),
+        }
+
     def session(self, port: str, send: Send) -> Session:
         """A client."""
         return DimSession(self, send)

@@ -137,8 +137,27 @@ def sim_command(
 @click.argument("kind", required=False)
 @click.argument("amount", type=float, default=1.0)
 @click.option("--clear", is_flag=True, help="Switch the wire faults of the device off.")
+@click.option(
+    "--at",
+    "at_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="S",
+    help="Begin after so many seconds.",
+)
+@click.option("--for", "for_s", type=click.FloatRange(min=0), default=0.0, metavar="S", help="End after so many seconds (faults of the wire).")  # fmt: skip
+@click.option("--scenario", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Play the faults of a TOML file.")  # fmt: skip
 @json_option
-def fault_command(device: str | None, kind: str | None, amount: float, clear: bool, as_json: bool) -> None:
+def fault_command(
+    device: str | None,
+    kind: str | None,
+    amount: float,
+    clear: bool,
+    at_s: float,
+    for_s: float,
+    scenario: Path | None,
+    as_json: bool,
+) -> None:
     """Make the simulated instrument of DEVICE misbehave: on the wire, or with a fault of its own such as unlock.
 
     Without DEVICE: the faults that are on, and the kinds there are.
@@ -148,7 +167,15 @@ def fault_command(device: str | None, kind: str | None, amount: float, clear: bo
       labctl fault alice.laser_397 unlock
       labctl fault bob.oven late 0.5
       labctl fault bob.oven --clear
+      labctl fault alice.laser_397 unlock --at 60
+      labctl fault bob.oven silent --for 20
+      labctl fault --scenario night.toml
+
+    A scenario has one [[fault]] table each: at_s, device, kind, amount, for_s.
     """
+    if scenario is not None or at_s or for_s:
+        _play_scenario(scenario, device, kind, amount, at_s, for_s)
+        return
     if device is not None and (kind is None) != clear:
         raise click.UsageError("give a KIND of fault, or --clear")
     from labctl.sim.faults import KINDS
@@ -173,3 +200,24 @@ def fault_command(device: str | None, kind: str | None, amount: float, clear: bo
         else:
             client.call("world.fault", device, kind, amount)
             click.echo(f"{device}: {kind} {amount:g}")
+
+
+def _play_scenario(
+    file: Path | None, device: str | None, kind: str | None, amount: float, at_s: float, for_s: float
+) -> None:
+    """Faults with times, until the last has ended or Ctrl-C (which clears what is on)."""
+    from labctl.up.scenario import Fault, load, play
+
+    if file is None and (device is None or kind is None):
+        raise click.UsageError("--at and --for need a DEVICE and a KIND")
+    if file is not None and device is not None:
+        raise click.UsageError("give a DEVICE or --scenario, not both")
+    faults = load(file) if file is not None else [Fault(at_s, device or "", kind or "", amount, for_s)]
+    stop = threading.Event()
+    with (
+        places.on_signals(lambda *_: stop.set(), signal.SIGINT, signal.SIGTERM),
+        places.connect(5.0) as client,
+    ):
+        play(client, faults, stop, click.echo)
+    if stop.is_set():
+        click.get_current_context().exit(130)

@@ -14,6 +14,7 @@ KINDS = {
     "garbage": "answers random bytes instead of the reply",
     "split": "sends replies in two parts, SECONDS apart",
     "disconnect": "closes the connection instead of answering, COUNT times",
+    "limit": "takes no more clients than COUNT",
     "refuse": "accepts no connection and drops those it has",
 }
 

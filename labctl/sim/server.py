@@ -6,6 +6,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import os
 import selectors
 import socket
@@ -190,7 +191,8 @@ class SimServer:
             connection, _ = listener.accept()
         except OSError:
             return
-        if "refuse" in instrument.faults.active:
+        others = sum(1 for client in self._clients if client.instrument is instrument)
+        if "refuse" in instrument.faults.active or others >= instrument.faults.active.get("limit", math.inf):
             connection.close()
             return
         connection.setblocking(False)

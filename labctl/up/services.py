@@ -136,6 +136,8 @@ class WorldControl:
                 return self._fault(device, kind, float(rest[0]) if rest else 1.0)
             case "clear", (str(device),):
                 return self._instrument(device).faults.clear()
+            case "clear", (str(device), str(kind)):
+                return self._instrument(device).faults.clear(kind)
             case "faults", ():
                 return {
                     device: dict(one.faults.active)
@@ -162,7 +164,7 @@ class WorldControl:
                     "doc": f"switch a fault on ({kinds}; or one of the instrument's own, such as unlock)",
                     "arguments": "(device, kind, amount=1)",
                 },
-                "clear": {"doc": "clear the wire faults of a device", "arguments": "(device)"},
+                "clear": {"doc": "clear the wire faults of a device, or one of them", "arguments": "(device, kind=all)"},
                 "faults": {"doc": "faults that are on", "arguments": "()"},
                 "now": {"doc": "laboratory time, s", "arguments": "()"},
                 "sources": {"doc": "component values and their sources", "arguments": "()"},
