@@ -56,6 +56,6 @@ def test_stopping_clears_what_had_an_end():
 )
 def test_bad_scenarios_are_named(tmp_path: Path, text: str, says: str):
     (tmp_path / "s.toml").write_text(text)
-    with pytest.raises(ConfigError, match="s.toml") as caught:
+    with pytest.raises(ConfigError, match=r"s\.toml") as caught:
         load(tmp_path / "s.toml")
     assert says in str(caught.value)
