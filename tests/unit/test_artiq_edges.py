@@ -98,7 +98,7 @@ def test_other_measurements(measure: str) -> None:
     names = {"tomography": ("setting",), "bell": ("setting_a", "setting_b")}[measure]
     for value in (0, 1):
         compare(
-            link(measure=measure, flight=10_000 * ns),
+            link(measure=measure),
             LAB.line,
             LAB.core.artiq,
             {"herald": "psi_minus", **dict.fromkeys(names, str(value))},

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from artiq_parts import KASLI, LAB, Run, compiled, play
+from artiq_parts import CONFIG, KASLI, LAB, LINES, Run, compiled, play
 from fake_artiq import RTIOUnderflow
 
 from labctl.core.artiq.compile import Experiment, compile_schedule
 from labctl.core.artiq.course import Choice
 from labctl.core.artiq.sidecar import expected, read
+from labctl.core.artiq.slack import Costs
+from labctl.errors import ScheduleError
 from labctl.schedule.items import (
     Attempt,
     Branch,
@@ -299,3 +301,30 @@ def test_a_round_that_is_late_four_times_ends_the_run() -> None:
     made = compiled(schedule(Pulse("n.out0", 3 * us), Report({})))
     with pytest.raises(RTIOUnderflow):
         play(made.source, hiccups=(10_000_000,) * 4)
+
+
+def test_the_slack_is_not_promised_better_than_it_is() -> None:
+    """The stand-in's calls cost less than those assumed, so its least slack is at least the one reported."""
+    made = compile_schedule(link(limit=4), LAB.line, LAB.core.artiq, KASLI)
+    plan = [(1, "10"), (3, "01"), (9, "10"), (4, "01")] * 10
+    run = play(made.source, rounds=len(plan), clicks=Midpoint(plan, 4))
+    reported = min(one.slack_mu for one in read(made.sidecar).slack)
+    assert 0 < reported <= run.machine.least_slack
+
+
+def test_a_schedule_with_no_slack_left_is_late_on_the_stand_in_too() -> None:
+    """What the slack check refuses does underflow when it is played nevertheless."""
+    free = Costs(edge_ns=0, read_ns=0, feed_ns=0, gate_latency_coarse=0)
+    loop = Attempt(
+        Series((Wait(20 * us), Gate("n.in0", 1 * us, "c"), Wait(500 * ns))),
+        ("c",),
+        {"0": "again", "1": "yes"},
+        4,
+    )
+    made = schedule(loop, Branch("herald", {"yes": Pulse("n.out0", 1 * us), "timeout": Wait(1 * us)}))
+    with pytest.raises(ScheduleError) as caught:
+        compiled(made)
+    assert "cannot react this fast" in caught.value.problems[0]
+    careless = compile_schedule(made, LINES, CONFIG, KASLI, costs=free)
+    with pytest.raises(RTIOUnderflow):
+        play(careless.source, clicks=lambda device, opened, closed: [opened])
