@@ -126,7 +126,7 @@ class SafeOrders:
         order = lane.order_safe(reason)
         error = _make_safe(lane, order)
         if error is None:
-            lane.set_state("safe", reason)
+            lane.set_state("safe", order.reason)
         else:
             self.failures[lane.name] = str(error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from labctl.bus.channel import Channel
@@ -27,6 +28,8 @@ class Host:
 
     listen:     interface of the request ports ("0.0.0.0" for all); each device has a port of its own
     advertise:  host name or address under which clients reach this machine, if that is not ``listen``
+    safe_marks: folder that remembers which devices were made safe, so that they stay so if this host dies and is started
+                again, until ``restore``; None: a host that is started sets the declared state
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Host:
         services: Sequence[HostedService] = (),
         listen: str = "127.0.0.1",
         advertise: str = "",
+        safe_marks: Path | None = None,
     ) -> None:
         names = [hosted.name for hosted in (*devices, *services)]
         if len(names) != len({*names}):
@@ -63,7 +67,7 @@ class Host:
         try:
             self._control = ControlLane(node, any_port, self._lanes, self._leases, publish)
             for hosted in devices:
-                self._lanes[hosted.name] = DeviceLane(hosted, any_port, self._leases, publish)
+                self._lanes[hosted.name] = DeviceLane(hosted, any_port, self._leases, publish, safe_marks)
             for service in services:
                 self._services.append(ServiceLane(service, any_port))
         except BaseException:

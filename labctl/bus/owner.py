@@ -1,8 +1,8 @@
 """The thread that owns one instrument: answers requests, polls signals, and brings it back when it was lost.
 
 connecting -> (open, declared state) -> settling -> ready; without connection "lost" (retried with back-off); with its
-declared state refused "fault" (retried too); after safe() "safe", until ``restore``: neither a reconnection nor anything
-else brings outputs back by itself.
+declared state refused "fault" (retried too); after safe() "safe", until ``restore``: neither a reconnection nor, where the
+host has a folder for marks, a restart of the host brings outputs back by itself.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from labctl.bus.lane import Lane
 from labctl.bus.leases import Leases
+from labctl.bus.safe_mark import SafeMark
 from labctl.bus.wire import DeviceEntry, DeviceState, MovedError, Request, State
 from labctl.clock import wall_time
 from labctl.device import Device
@@ -63,7 +65,9 @@ class SafeOrder:
 class DeviceLane(Lane):
     """The thread of one instrument, its ROUTER socket, and the instrument's state."""
 
-    def __init__(self, hosted: HostedDevice, listen: str, leases: Leases, publish: Publish) -> None:
+    def __init__(
+        self, hosted: HostedDevice, listen: str, leases: Leases, publish: Publish, marks: Path | None = None
+    ) -> None:
         super().__init__(hosted.name, listen)
         self.hosted = hosted
         self.device = hosted.make()
@@ -73,8 +77,10 @@ class DeviceLane(Lane):
         self._state: tuple[State, str, float] = ("connecting", "", wall_time())
         self._state_mutex = threading.Lock()
         self._connected = False
-        self._safe_reason = ""
+        self._mark = SafeMark(marks, hosted.name)
+        self._safe_reason = self._mark.read()
         self._order: SafeOrder | None = None
+        self._order_mutex = threading.Lock()  # over reason, order and mark, which belong together
         self._retry_s = FIRST_RETRY_S
         self._due: dict[str, float] = {"": 0.0}  # signal to poll -> when; "" is connecting or checking
         self._next_due = 0.0
@@ -95,7 +101,7 @@ class DeviceLane(Lane):
             return self._use(self.device.signal(request.name).get)
         if verb == "set" or verb == "call" or verb == "restore":
             if request.name == "safe":
-                return self._make_safe(SafeOrder("safe() was called"))
+                return self._make_safe()
             self._leases.check(self.name, request.client)
             return self._change(request)
         if verb == "describe":
@@ -153,13 +159,18 @@ class DeviceLane(Lane):
             self._described = {**self.device.describe(), "device": self.name}
         return self._described
 
-    def _make_safe(self, order: SafeOrder) -> None:
+    def _make_safe(self) -> None:
+        order = self.order_safe("safe() was called")
         self._obey(order)
         if order.error is not None:
             raise order.error
 
     def _restore(self) -> None:
-        self._safe_reason = ""
+        with self._order_mutex:
+            if self._order is not None:
+                raise DeviceError(f"{self.name} is being {self._order.reason}: restore it after that")
+            self._mark.remove()
+            self._safe_reason = ""
         if not self._connected:
             raise NotConnectedError(
                 f"{self.name} is {self._state[0]} ({self._state[1]}); its declared state is set as soon as it is back"
@@ -297,8 +308,11 @@ class DeviceLane(Lane):
 
     def order_safe(self, reason: str) -> SafeOrder:
         """From any thread: be made safe before the next request, and stay so."""
-        self._safe_reason = reason
-        order = self._order = SafeOrder(reason)
+        with self._order_mutex:
+            unmarked = self._mark.write(reason)
+            order = SafeOrder(f"{reason}; {unmarked}" if unmarked else reason)
+            self._safe_reason = order.reason
+            self._order = order
         return order
 
     def interrupt(self) -> None:
@@ -308,8 +322,9 @@ class DeviceLane(Lane):
             transport.interrupt()
 
     def _obey(self, order: SafeOrder) -> None:
-        self._order = None
-        self._safe_reason = order.reason
+        with self._order_mutex:
+            if self._order is order:  # and not a newer one, which is obeyed after this
+                self._order = None
         order.begun.set()
         try:
             if not self._connected:

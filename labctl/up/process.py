@@ -46,6 +46,7 @@ class Task(msgspec.Struct, frozen=True):
     hub:     address of the hub
     node:    of a host
     log:     log file
+    safe:    folder that remembers which devices of a host were made safe
     """
 
     role: str
@@ -55,6 +56,7 @@ class Task(msgspec.Struct, frozen=True):
     hub: str
     node: str = ""
     log: str = ""
+    safe: str = ""
 
 
 def serve_hub(task: Task) -> Serving:
@@ -71,7 +73,7 @@ def serve_host(task: Task, config: LabConfig) -> Serving:
         for name, table in config.device.items()
         if name.partition(".")[0] == task.node
     ]
-    host = Host(task.node, devices, task.hub).start()
+    host = Host(task.node, devices, task.hub, safe_marks=Path(task.safe) if task.safe else None).start()
     return {"node": task.node, "devices": len(devices)}, lambda safe: _said(host.close(safe))
 
 

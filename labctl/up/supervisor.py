@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from labctl.bus.client import Client
+from labctl.bus.safe_mark import forget_all
 from labctl.bus.wire import DeviceRow
 from labctl.clock import SystemClock, utc_now
 from labctl.config import LabConfig
@@ -69,6 +70,7 @@ class Supervisor:
             device_maker(self.config, device, self.lab)
         self._claim = Claim(self.lab, self.config.name)
         try:
+            self._forget_safe()
             tables = self._claim.folder / "effective.json"
             tables.write_bytes(msgspec.json.encode(self.config.effective))
             self.hub = self._launch("hub", self._task("hub", tables))["hub"]
@@ -171,6 +173,15 @@ class Supervisor:
         """Close it, instruments safe."""
         self.close()
 
+    def _forget_safe(self) -> None:
+        """Bringing a lab up sets every declared state; only hosts started again later leave safe what was made safe."""
+        try:
+            forget_all(self.state / "safe")
+        except OSError as error:
+            raise ConfigError(
+                f"{error.filename} cannot be removed ({error.strerror}); remove it by hand"
+            ) from None
+
     def _task(self, role: str, tables: Path, node: str = "") -> Task:
         log = tables.parent / f"{node or role}.log"
         return Task(
@@ -181,6 +192,7 @@ class Supervisor:
             self.hub or self.config.hub.address,
             node,
             str(log),
+            str(self.state / "safe"),
         )
 
     def _launch(self, name: str, task: Task) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from labctl.bus.host import Host
@@ -131,9 +132,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -
         clock.sleep(0.01)
 
 
-def main(hub_address: str, node: str, device: str) -> None:
-    """Serve one laser until killed."""
-    with Host(node, [hosted(device, Instrument(), current=0.1)], hub_address):
+def main(hub_address: str, node: str, device: str, marks: str = "", found_a: str = "0") -> None:
+    """Serve one laser until killed; ``found_a`` is the current it is found with, A, as somebody left it."""
+    instrument = Instrument()
+    instrument.values["current"] = float(found_a)
+    folder = Path(marks) if marks else None
+    with Host(node, [hosted(device, instrument, current=0.1)], hub_address, safe_marks=folder):
         threading.Event().wait()
 
 
