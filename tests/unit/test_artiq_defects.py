@@ -24,6 +24,7 @@ from labctl.schedule.items import (
     Series,
     Together,
     Tone,
+    Track,
     Wait,
 )
 from labctl.schedule.lines import Line
@@ -263,3 +264,42 @@ def test_ways_that_cannot_be(how: dict[str, str], said: str) -> None:
     with pytest.raises(ScheduleError) as caught:
         compile_schedule(schedule, LINES, CONFIG, KASLI, how=how)
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_slow_loss_shows_in_nested_loops_too() -> None:
+    turn = Series((Pulse("n.out0", 2 * us), Gate("n.in0", 1 * us, "c"), Wait(40 * us), Report({"c": "c"})))
+    texts = found(Repeat(3_000, Repeat(2, turn)))
+    assert any("of 3000 turns it is late" in text for text in texts), texts
+    slow = Series((Pulse("n.out0", 2 * us), Gate("n.in0", 1 * us, "c"), Wait(80 * us), Report({"c": "c"})))
+    assert found(Repeat(3_000, Repeat(2, slow))) == []
+
+
+def test_too_many_events_for_a_block() -> None:
+    texts = found(
+        Repeat(
+            150_000, Series((Pulse("n.out0", 2 * us), Wait(2 * us), Pulse("n.out1", 2 * us), Wait(1 * us)))
+        )
+    )
+    assert any("a block of 300000 pulses and gates; the core's memory holds 200000" in text for text in texts)
+
+
+def test_one_register_with_the_outcomes_of_two_loops() -> None:
+    first = Attempt(
+        Series((Gate("n.in0", 1 * us, "c"), Wait(50 * us))), ("c",), {"0": "again", "1": "yes"}, 3
+    )
+    second = Attempt(
+        Series((Gate("n.in1", 1 * us, "d"), Wait(50 * us))), ("d",), {"0": "again", "1": "no"}, 3
+    )
+    texts = found(first, second, Report({"h": "herald"}))
+    said = "test / attempt: two attempt loops put different outcomes into register 'herald'; give one of them a register of"
+    assert any(said in text for text in texts), texts
+    assert found(first, first, Report({"h": "herald"})) == []
+
+
+def test_one_register_tracked_in_two_ways() -> None:
+    gates = Together((Gate("n.in0", 20 * us, "a"), Gate("n.in1", 20 * us, "b")))
+    one, other = (Track((("a", "b", bias),), "phase", 0.9, 10.0) for bias in (0.0, 0.25))
+    texts = found(gates, one, Wait(200 * us), gates, other)
+    assert texts == [
+        "test: 'phase' is tracked in two different ways; give the trackers registers of their own"
+    ]

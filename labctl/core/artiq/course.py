@@ -27,6 +27,8 @@ Choice = str | int | tuple[str, int]
 """What a register becomes: an outcome (with how many attempts it took, else 1), a drawn setting, or bright (1, 0)."""
 Choices = Mapping[str, Choice]
 MOST_COURSES = 400
+FEWEST_TURNS = 4
+"""Turns of a loop that show whether it loses time."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,21 @@ class Step:
     origin_mu: int
     segment: int
     free: bool = False
-    turn: tuple[str, int] | None = None
-    """Innermost loop and its turn."""
+    turns: tuple[tuple[str, int], ...] = ()
+    """The loops around it, outermost first, and the turn each is in."""
 
 
 @dataclass
 class _Now:
     origin_mu: int = 0
     segment: int = 0
-    turn: tuple[str, int] | None = None
+    turns: tuple[tuple[str, int], ...] = ()
 
 
 def steps(plan: Plan, choices: Choices, most_turns: int | None = None) -> Iterator[Step]:
     """What the core does in one round when the registers become what ``choices`` say, in order.
 
-    most_turns:  play loops no more often than this
+    most_turns:  play loops no more often than this, and loops in them a tenth as often
 
     ScheduleError if the choices leave something open.
     """
@@ -71,10 +73,12 @@ def _steps(plan: Plan, node: Node, choices: Choices, most: int | None, now: _Now
             for one in node.nodes:
                 yield from _steps(plan, one, choices, most, now)
         case Turns():
+            around = now.turns
             for k in range(node.count if most is None else min(node.count, most)):
-                now.turn = (node.name, k)
-                yield from _steps(plan, node.body, choices, most, now)
-            now.turn = None
+                now.turns = (*around, (node.name, k))
+                inner = None if most is None else max(FEWEST_TURNS, most // 10)
+                yield from _steps(plan, node.body, choices, inner, now)
+            now.turns = around
         case Cases():
             value = choices.get(node.on)
             name = str(value[0] if isinstance(value, tuple) else value)
@@ -86,15 +90,15 @@ def _steps(plan: Plan, node: Node, choices: Choices, most: int | None, now: _Now
         case Attempts():
             yield from _attempts(plan, node, choices, now)
         case Stop():
-            yield Step(node, now.origin_mu, now.segment, turn=now.turn)
+            yield Step(node, now.origin_mu, now.segment, turns=now.turns)
             now.origin_mu, now.segment = 0, now.segment + 1
         case _:
-            yield Step(node, now.origin_mu, now.segment, turn=now.turn)
+            yield Step(node, now.origin_mu, now.segment, turns=now.turns)
 
 
 def _play(plan: Plan, node: Play, now: _Now) -> Step:
     block = plan.blocks[node.block]
-    step = Step(block, now.origin_mu, now.segment, node.free, now.turn)
+    step = Step(block, now.origin_mu, now.segment, node.free, now.turns)
     now.origin_mu += block.length_mu
     return step
 
@@ -105,7 +109,7 @@ def _attempts(plan: Plan, node: Attempts, choices: Choices, now: _Now) -> Iterat
         if node.between is not None and k % node.every == 0:
             yield _play(plan, node.between, now)
             for track in node.tracks:
-                yield Step(track, now.origin_mu, now.segment, turn=now.turn)
+                yield Step(track, now.origin_mu, now.segment, turns=now.turns)
         yield _play(plan, Play(node.body), now)
 
 

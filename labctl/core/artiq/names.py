@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labctl.core.artiq.plan import Attempts, Block, Cases, Chain, Follow, Keep, Node, Pick, Plan, Turns
+from labctl.core.artiq.plan import Attempts, Block, Cases, Chain, Feed, Follow, Keep, Node, Pick, Plan, Turns
 from labctl.core.artiq.text import identifier
 
 
@@ -13,7 +13,8 @@ class Names:
         self._registers: dict[str, str] = {}
         self._devices: dict[str, str] = {}
         self._plan = plan
-        asked = {
+        asked = {node.register for node in nodes(plan.root) if isinstance(node, Feed)}
+        asked |= {
             register
             for node in nodes(plan.root)
             if isinstance(node, Keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labctl.core.artiq.course import Choices, Step, courses, on_grid, steps
+from labctl.core.artiq.course import FEWEST_TURNS, Choices, Step, courses, on_grid, steps
 from labctl.core.artiq.plan import Block, Cases, Chain, Event, Plan, Stop, Turns
 from labctl.core.artiq.slack import Costs, Cpu, Slack
 from labctl.core.artiq.tones import AD9910_SET, AD9910_TRACKING, AD9912_SET, LONG_AGO
@@ -54,8 +54,9 @@ def _course(
                 grid.begin()
                 shift = 0
             continue
-        if step.turn is not None and step.turn[1] >= len(ahead.setdefault(step.turn[0], [])):
-            ahead[step.turn[0]].append(step.origin_mu + shift - cpu.now_mu)
+        for name, turn in step.turns:
+            if turn == len(ahead.setdefault(name, [])):
+                ahead[name].append(step.origin_mu + shift - cpu.now_mu)
         if step.free:
             shift += max(0, cpu.now_mu + cpu.free_mu(step.what) - step.origin_mu - shift)
         grid.play(step.what, step)
@@ -69,15 +70,15 @@ def _trend(plan: Plan, ahead: dict[str, list[int]], problems: Problems) -> None:
     """A long loop that loses a little slack in every turn is late in the end."""
     for name, slacks in ahead.items():
         loop = next(node for node in _loops(plan.root) if node.name == name)
-        if loop.count <= UNROLLED or len(slacks) < UNROLLED:
+        if loop.count <= len(slacks) or len(slacks) < FEWEST_TURNS:
             continue
         loss = slacks[-2] - slacks[-1]
-        left = slacks[-1] - loss * (loop.count - UNROLLED)
+        left = slacks[-1] - loss * (loop.count - len(slacks))
         if loss > 0 and left < 0:
             problems.add(
                 tuple(loop.place.split(" / ")),
                 f"each turn of the loop takes the core {_time(plan, loss)} more than it lasts: after "
-                f"{UNROLLED + slacks[-1] // loss} of {loop.count} turns it is late",
+                f"{len(slacks) + slacks[-1] // loss} of {loop.count} turns it is late",
                 "make the loop slower, or its block straight, so that it is played from a table or by DMA",
             )
 
