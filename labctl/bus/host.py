@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from labctl.bus.channel import Channel
@@ -20,7 +21,7 @@ from labctl.clock import SystemClock, wall_time
 from labctl.errors import BusError, ConfigError, NoHubError
 
 BEAT_S = 0.5
-"""How often a host tells the hub that it lives, s."""
+"""How often a host tells the hub that it lives, s; a change of a device's state is told at once."""
 
 
 class Host:
@@ -61,9 +62,10 @@ class Host:
         self._services: list[ServiceLane] = []
         self._stopping = threading.Event()
         self._registered = threading.Event()
+        self._beat_due = threading.Event()
         self._clock_offset_s = 0.0
         any_port = f"tcp://{listen}:0"
-        publish = self._publisher.publish
+        publish = self._publish
         try:
             self._control = ControlLane(node, any_port, self._lanes, self._leases, publish)
             for hosted in devices:
@@ -103,6 +105,7 @@ class Host:
             late = orders.unfinished(15.0)
             failures = {**orders.failures, **dict.fromkeys(late, "safe() did not end in time; switch it off")}
         self._stopping.set()
+        self._beat_due.set()
         if self._thread.ident is not None:
             self._thread.join(10)
         failures.update(self._close_sockets())
@@ -132,6 +135,11 @@ class Host:
         self._publisher.close()
         return stuck
 
+    def _publish(self, topic: str, payload: Any) -> None:
+        self._publisher.publish(topic, payload)
+        if topic.startswith("device."):
+            self._beat_due.set()
+
     # the hub, in a thread of its own
 
     def _report(self) -> None:
@@ -148,7 +156,8 @@ class Host:
                     known, self.problem = False, str(error)
                 if known:
                     self._registered.set()
-                    self._stopping.wait(BEAT_S)
+                    self._beat_due.wait(BEAT_S)
+                    self._beat_due.clear()  # before the states are gathered, so that no change is missed
                 else:
                     self._registered.clear()
                     self._stopping.wait(0.1)

@@ -31,6 +31,8 @@ from labctl.errors import (
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 5.0
 SETTLING_CHECK_S, READY_CHECK_S = 0.3, 2.0
 """How often not_ready() is asked while it settles and once it is ready, s."""
+AFTER_SET_S = 0.05
+"""How long after a set not_ready() is asked, s: a client that sets again and again is not slowed down by it."""
 REPEAT_S = 5.0
 """A polled value is published when it changes, and at least so often, s."""
 
@@ -121,12 +123,20 @@ class DeviceLane(Lane):
                 raise WireError(f"{self.name}.{request.name}: set takes one value, {len(arguments)} came")
             bound = self.device.signal(request.name)
             self._use(lambda: bound.set(arguments[0]))
+            if bound.signal.tolerance is not None:
+                self._unsettle(request.name)
             if request.name in self._due:
                 self._schedule(request.name, 0.0)
             else:
                 self._tell(request.name, bound.target, bound.signal.unit)
             return None
         return self._use(lambda: self.device.call(request.name, *arguments))
+
+    def _unsettle(self, name: str) -> None:
+        """A setpoint has moved: not ready until not_ready() has been asked, which is done after the reply."""
+        if self._state[0] in ("ready", "settling"):
+            self.set_state("settling", f"{name} was set")
+            self._schedule("", AFTER_SET_S)
 
     def _use(self, ask: Callable[[], Any]) -> Any:
         """The instrument's answer; a broken connection makes the device lost."""

@@ -223,7 +223,8 @@ def test_a_lease_keeps_others_out_but_lets_them_read(client: Client, hub: str) -
             other.set(f"{LASER}.current", 0.11)
             wait_until(lambda: client.devices()[0].leased_by == "run 17", "listed")
         client.set(f"{LASER}.current", 0.12)
-    assert state(client) == "ready"  # given back in order: nothing is switched off
+    settle(client, "ready")  # given back in order: nothing is switched off
+    assert client.get(f"{LASER}.current") == 0.12
 
 
 def test_a_lease_is_renewed_in_the_background(client: Client) -> None:
@@ -232,7 +233,7 @@ def test_a_lease_is_renewed_in_the_background(client: Client) -> None:
         lease._ended.wait(1.0)
         lease.check()
         client.set(f"{LASER}.current", 0.11)
-    assert state(client) == "ready"
+    settle(client, "ready")
 
 
 def test_anybody_may_make_a_leased_device_safe(client: Client, hub: str, instrument: Instrument) -> None:
