@@ -116,6 +116,24 @@ def test_link_plays_as_its_sidecar_says_for_every_outcome(cool_every: int) -> No
     assert run.machine.least_slack > 0
 
 
+@pytest.mark.parametrize("cool_every", [1, 3])
+def test_a_free_block_waits_for_the_coarse_cycle_where_attempts_are_off_it(cool_every: int) -> None:
+    """Over 101 km an attempt lasts 525.634 us, no multiple of 8 ns, and the reference tone changes under the light."""
+    made = compile_schedule(
+        link(flight=247_300 * ns, limit=7, cool_every=cool_every), LAB.line, LAB.core.artiq, KASLI
+    )
+    plan = [(1, "10"), (2, "01"), (7, "10"), (9, "01"), (4, "01")]
+    run = play(made.source, rounds=len(plan), clicks=Midpoint(plan, 7))
+    settings = iter(run.datasets["link.setting"])
+    for number, (attempt, pattern) in enumerate(plan):
+        if attempt > 7:
+            same(made, run, number, {"herald": ("timeout", 7)})
+        else:
+            outcome = {"10": "psi_plus", "01": "psi_minus"}[pattern]
+            same(made, run, number, {"herald": (outcome, attempt), "setting": next(settings)})
+    assert made.plan.blocks["attempt"].length_mu % 8
+
+
 def test_the_link_sidecar_lists_the_timeline_of_every_outcome() -> None:
     made = compile_schedule(link(limit=2), LAB.line, LAB.core.artiq, KASLI)
     sidecar = read(made.sidecar)

@@ -98,6 +98,8 @@ def _steps(plan: Plan, node: Node, choices: Choices, most: int | None, now: _Now
 
 def _play(plan: Plan, node: Play, now: _Now) -> Step:
     block = plan.blocks[node.block]
+    if node.aligned:
+        now.origin_mu += -now.origin_mu % plan.coarse_mu
     step = Step(block, now.origin_mu, now.segment, node.free, now.turns)
     now.origin_mu += block.length_mu
     return step

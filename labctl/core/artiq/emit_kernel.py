@@ -130,6 +130,10 @@ class KernelWriter:
 
     def _play(self, play: Play) -> None:
         text, block = self._text, self._plan.blocks[play.block]
+        if play.aligned:
+            mask, phase = self._plan.coarse_mu - 1, self._plan.phase_mu
+            after = f" + {phase}" if phase else ""
+            text.add(f"t = ((t + {mask - phase}) & ~{mask}){after}", block.place, "the next coarse cycle")
         if play.free:
             text.add(
                 f"t = self.later(t, {self._free_mu[block.name]})", block.place, "this block may begin later"

@@ -19,7 +19,7 @@ MOST_INPUTS = 4
 
 
 def failing_clauses(plan: Plan, config: ArtiqConfig, db: DeviceDb) -> dict[str, list[str]]:
-    """Body of each attempt loop -> the clauses it fails; always at least one, as none is emitted for it yet."""
+    """Body of each attempt loop -> the clauses it fails; none if it would fit."""
     return {node.body: _clauses(plan, node, config, db) for node in _loops(plan.root)}
 
 

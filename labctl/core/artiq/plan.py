@@ -75,10 +75,11 @@ class Block(msgspec.Struct, omit_defaults=True):
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):
-    """A block; ``free`` ones may begin later if the core is late."""
+    """A block; ``free`` ones may begin later if the core is late, ``aligned`` ones wait for the next coarse cycle."""
 
     block: str
     free: bool = False
+    aligned: bool = False
 
 
 class Attempts(msgspec.Struct, frozen=True, tag="attempts"):

@@ -151,7 +151,9 @@ class Setter:
         loose = self._coarse - 1 if dds.is_ad9910 and self._state.align is None else 0
         if need.from_mu == need.until_mu and (update != need.until_mu or loose):
             why = (
-                f"the light is on then, so the change has to come on the {self._coarse} mu grid of the DDS"
+                f"the block comes at times that are not all multiples of {self._coarse} mu apart"
+                if loose
+                else f"the light is on then, so the change has to come on the {self._coarse} mu grid of the DDS"
                 if update == need.until_mu or update > need.until_mu - self._coarse
                 else f"the SPI bus of {dds.cpld.name} is busy with another channel"
             )

@@ -74,6 +74,9 @@ class Walk:
         attempt: bool = False,
         words: WordsThen | None = None,
     ) -> Play:
+        aligned = piece.free and state.align is None
+        if aligned:
+            state.align = self._phase_mu
         lowering = PieceLowering(self.system, piece, state)
         name = self._name(name or piece.path[-1])
         if len(piece.timeline) > MOST_EVENTS:
@@ -83,9 +86,9 @@ class Walk:
                 "put a Report into its loop, so that the core keeps it as a loop",
             )
             self.blocks[name] = Block(name, " / ".join(piece.path), 0, [], [])
-            return Play(name, piece.free)
+            return Play(name, piece.free, aligned)
         self.blocks[name] = lowering.lower(name, then, attempt=attempt, then=words)
-        return Play(name, piece.free)
+        return Play(name, piece.free, aligned)
 
     def _name(self, wanted: str) -> str:
         base = (

@@ -1,4 +1,4 @@
-"""How each block is emitted: written out, from a table, by DMA, or by an entangler core; and why."""
+"""How each block is emitted: written out, from a table or by DMA; why, and why not on an entangler core."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from labctl.config import ArtiqConfig
 from labctl.core.artiq.device_db import DeviceDb
-from labctl.core.artiq.entangler import failing_clauses
+from labctl.core.artiq.entangler import failing_clauses, true_period_mu
 from labctl.core.artiq.plan import Block, Plan
 from labctl.schedule.problem import Problems, near
 
@@ -30,7 +30,10 @@ def choose(plan: Plan, config: ArtiqConfig, db: DeviceDb, how: Mapping[str, str]
     for block in plan.blocks.values():
         _automatic(block, dma)
         if block.name in failing:
-            block.others["entangler"] = "; ".join(failing[block.name])
+            block.others["entangler"] = "; ".join(failing[block.name]) or (
+                f"it would fit, with a period of {true_period_mu(plan, block)} mu, but labctl does not program "
+                "entangler cores"
+            )
         wanted = how.get(block.name)
         if wanted is not None and wanted != block.how:
             _override(plan, block, wanted, dma, problems)
