@@ -153,7 +153,7 @@ def _unexpected(error: Exception) -> str:
 @click.option("--lab", type=click.Path(file_okay=False, path_type=Path), envvar="LABCTL_LAB", metavar="FOLDER",
               help="Lab folder (drivers, sequences, configs). Default: around the working directory, else the shipped one.")  # fmt: skip
 @click.option("--lab-name", default="", envvar="LABCTL_NAME", metavar="NAME", help="Which lab, when several are up on this machine.")  # fmt: skip
-@click.option("--hub", default="", envvar="LABCTL_HUB", metavar="tcp://HOST:PORT", help="Hub of a lab that is up on another machine.")  # fmt: skip
+@click.option("--hub", default="", envvar="LABCTL_HUB", metavar="tcp://HOST:PORT", help="Hub of a lab that is up on this machine; labs on other machines cannot be reached yet.")  # fmt: skip
 @click.version_option(package_name="labctl", prog_name="labctl")
 def main(lab: Path | None, lab_name: str, hub: str) -> None:
     """Run laboratories of remote atomic nodes: devices, sequences, runs."""

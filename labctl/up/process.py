@@ -13,8 +13,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,9 +27,10 @@ from labctl.bus.service import HostedService
 from labctl.clock import ScaledClock
 from labctl.config import LabConfig, build
 from labctl.core.session import CoreSession
-from labctl.errors import LabError
+from labctl.errors import ConfigError, LabError
 from labctl.lab import device_maker
 from labctl.log import to_file
+from labctl.transport import parse_address
 from labctl.up.services import CoreService, WorldControl
 from labctl.up.world import Instruments, make_core, make_world, world_table
 
@@ -57,6 +60,19 @@ class Task(msgspec.Struct, frozen=True):
     node: str = ""
     log: str = ""
     safe: str = ""
+
+
+def only_here(task: Task) -> None:
+    """ConfigError if the hub is to be reached from other machines: nobody is asked who he is, and devices listen on loopback."""
+    host = urlsplit(f"//{parse_address(task.hub).target}").hostname or ""
+    try:
+        here = ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    if not here:
+        raise ConfigError(
+            f"{task.config} [hub]: address {task.hub} is not loopback, and labctl does not yet open devices to other machines; CURVE keys come first; use tcp://127.0.0.1:PORT"
+        )
 
 
 def serve_hub(task: Task) -> Serving:
@@ -101,6 +117,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business
     to_file(Path(task.log), task.node or task.role)
     try:
+        if task.hub:
+            only_here(task)
         if task.role == "hub":
             report, close = serve_hub(task)
         else:

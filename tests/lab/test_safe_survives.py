@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -162,12 +163,10 @@ def test_a_name_is_never_a_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_lab_keeps_a_laser_off_past_kill_9_and_a_fresh_start_turns_it_on(tmp_path: Path) -> None:
-    for name in ("drivers", "sequences", "simulated_hw", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+def test_a_lab_keeps_a_laser_off_past_kill_9_and_a_fresh_start_turns_it_on() -> None:
     laser = "alice.laser_397"
-    config = with_free_ports(load(tmp_path / "configs" / "ca40_10km.toml"), "safe")
-    with up(config, tmp_path) as supervisor, Client(supervisor.hub) as client:
+    config = with_free_ports(load(ROOT / "configs" / "ca40_10km.toml"), f"safe-{os.getpid()}")
+    with up(config) as supervisor, Client(supervisor.hub) as client:
         wait_until(lambda: is_in(client, "ready", laser), "ready", 60)
         client.safe([laser])
         (host,) = [child for child in supervisor._children if child.name == "alice"]
@@ -180,16 +179,17 @@ def test_a_lab_keeps_a_laser_off_past_kill_9_and_a_fresh_start_turns_it_on(tmp_p
         wait_until(lambda: is_in(client, "ready", "alice.laser_854"), "the others as declared", 60)
         assert client.get(f"{laser}.enabled") is False
         assert any((supervisor.state / "safe").iterdir())
-    with up(config, tmp_path) as supervisor, Client(supervisor.hub) as client:
+    with up(config) as supervisor, Client(supervisor.hub) as client:
         wait_until(lambda: is_in(client, "ready", laser), "declared by a fresh start", 60)
         assert client.get(f"{laser}.enabled") is True
+    shutil.rmtree(supervisor.state)
 
 
 @contextmanager
-def up(config: LabConfig, lab: Path) -> Iterator[Supervisor]:
+def up(config: LabConfig) -> Iterator[Supervisor]:
     """The lab, supervised in a thread."""
     stop = threading.Event()
-    with Supervisor(config, lab, echo=lambda _: None) as supervisor:
+    with Supervisor(config, ROOT, echo=lambda _: None) as supervisor:
         thread = threading.Thread(target=supervisor.run_until, args=(stop,))
         thread.start()
         try:
