@@ -10,6 +10,7 @@ import numpy as np
 from labctl.sim.played import Clicks, OpenGate, PlayedPulse
 from simulated_hw.world import ion
 from simulated_hw.world import light as optics
+from simulated_hw.world.card import Photomultiplier
 from simulated_hw.world.light import NodeLight
 from simulated_hw.world.motion import Motion
 from simulated_hw.world.parameters import Parameters
@@ -23,10 +24,16 @@ ACTING = ("cool_397", "eit_397", "pump_397", "reset_854", "qubit_729", "excite_8
 
 
 class Atoms:
-    """The ions of both nodes: joint internal state, motion and line noise."""
+    """The ions of both nodes: joint internal state, motion and line noise.
 
-    def __init__(self, parameters: Parameters, rng: Callable[[str], np.random.Generator]) -> None:
+    pmt:  photomultiplier that looks at Alice's ion all the time
+    """
+
+    def __init__(
+        self, parameters: Parameters, rng: Callable[[str], np.random.Generator], pmt: Photomultiplier
+    ) -> None:
         self._p = parameters
+        self._pmt = pmt
         self._rng = rng("atoms")
         self.pair = ion.IonPair()
         self.motion = [Motion(parameters) for _ in NODES]
@@ -49,9 +56,17 @@ class Atoms:
                 motion.note(node, reading)
                 for beam in ("cool_397", "eit_397"):
                     motion.cool(beam, count * reading.on_s(node, beam), lights[node])
+        self.shine(played, lights)
+
+    def shine(self, played: Sequence[tuple[Reading, int]], lights: tuple[NodeLight, NodeLight]) -> None:
+        """Light that the photomultiplier sees while each segment is played so many times; not that of readout."""
+        if self._pmt.watching:
+            for reading, count in played:
+                if all(number for number, _ in reading.counter_gates):
+                    self._pmt.light(count * self._glow(reading, lights[0]))
 
     def play_later(self, reading: Reading, start_ps: int) -> None:
-        """Play a segment without counter gates once somebody asks what became of the ions."""
+        """Play a segment without counter gates, once somebody asks what became of the ions."""
         self._due = (reading, start_ps)
 
     def herald(
@@ -201,7 +216,25 @@ class Atoms:
             end_ps = min(gate.start_ps + gate.duration_ps, pulse.start_ps + pulse.duration_ps)
             lit_ps = end_ps - max(gate.start_ps, pulse.start_ps)
             bright_ps = max(0, end_ps - max(gate.start_ps, bright_from_ps))
-            counts[gate.into] += int(self._rng.poisson((rate_hz * bright_ps + stray_hz * lit_ps) / 1e12))
+            seen = int(self._rng.poisson((rate_hz * bright_ps + stray_hz * lit_ps) / 1e12))
+            counts[gate.into] += seen
+            if node == 0:
+                self._pmt.light(0.0, seen)
+
+    def _glow(self, reading: Reading, light: NodeLight) -> float:
+        """Counts to expect of Alice's ion in a segment that does not read it out.
+
+        It is bright while the cooling light is on. Light for pumping and for EIT cooling leaves it dark: stray light only.
+        """
+        p, photons = self._p, 0.0
+        for beam in ("cool_397", "eit_397", "pump_397"):
+            for pulse in reading.beams[0].get(beam, ()):
+                shone = lit(light, pulse, reading, 0)
+                rate_hz = p.readout.stray_hz * shone.cool.power
+                if beam == "cool_397":
+                    rate_hz += p.readout.bright_hz * optics.cycling(shone, p)
+                photons += rate_hz * pulse.duration_ps / 1e12
+        return photons
 
     def _jolt(self, node: int) -> None:
         """Draw how far the Rabi frequency of this shot is off because the ion moves."""

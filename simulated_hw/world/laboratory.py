@@ -18,13 +18,17 @@ from simulated_hw.world import parameters as values
 from simulated_hw.world import photon
 from simulated_hw.world.atoms import Atoms
 from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook, reference_amplitude
+from simulated_hw.world.card import Photomultiplier, wired
+from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
 from simulated_hw.world.parts_coils import CoilChannel
+from simulated_hw.world.parts_piezo import Piezo
 from simulated_hw.world.parts_polarisation import PolarisationPaddles
 from simulated_hw.world.parts_pump import PumpSeed
+from simulated_hw.world.parts_vacuum import VacuumChamber
 from simulated_hw.world.phase import PhaseWalk, Wander
 from simulated_hw.world.polarisation import Polariser
 from simulated_hw.world.segments import NODES, Reading, Readings
@@ -32,6 +36,7 @@ from simulated_hw.world.segments import NODES, Reading, Readings
 Part = (
     Laser
     | PumpSeed
+    | VacuumChamber
     | PolarisationPaddles
     | HeatedBody
     | CoilChannel
@@ -39,6 +44,8 @@ Part = (
     | PowerSensor
     | list[Nanowire]
     | Tagger
+    | Piezo
+    | CardWiring
 )
 ChoiceT = TypeVar("ChoiceT")
 INPUTS = 4
@@ -98,7 +105,8 @@ class Laboratory:
         self._phase = PhaseWalk(self.rng("phase"), p.phase.diffusion_rad2_per_s, p.phase.ramp_rad_per_s)
         self._unseen = Wander(self.rng("unseen phase"), p.phase.unseen_rad, p.phase.unseen_time_s)
         self._unseen_s = 0.0
-        self._atoms = Atoms(p, self.rng)
+        self._pmt = Photomultiplier(self.rng("alice.pmt"), p.readout.dark_hz)
+        self._atoms = Atoms(p, self.rng, self._pmt)
         self._model = AttemptModel(p)
         self._readings = Readings()
         self._clicks = self.rng("clicks")
@@ -140,6 +148,18 @@ class Laboratory:
         with self.lock:
             self._look(self.now())
             return self._counters.between(round(t0_s * 1e12), round(t1_s * 1e12), 2)
+
+    def pmt_clicks(self, t0_s: float, t1_s: float) -> int:
+        """Counts of Alice's photomultiplier between two laboratory times, gated or not."""
+        with self.lock:
+            self._pmt.advance(self.now_ps())
+            return self._pmt.between(t0_s, t1_s)
+
+    def watch_pmt(self) -> None:
+        """Have Alice's photomultiplier count from now on, also while the core does not."""
+        with self.lock:
+            self._pmt.watching = True
+            self._pmt.advance(self.now_ps())
 
     def power_up(self) -> None:
         """Bring every instrument to its operating point, as an operator does in the morning."""
@@ -185,7 +205,10 @@ class Laboratory:
             scene = self._look(start_ps / 1e12)
             if reading.attempt:
                 return self._play_attempt(reading, start_ps, scene)
+            self._pmt.advance(start_ps)
             clicks = self._atoms.evolve(reading, start_ps, scene.lights)
+            self._atoms.shine([(reading, 1)], scene.lights)
+            self._pmt.advance(start_ps + segment.duration_ps)
             if reading.midpoint_gates:
                 clicks.update(self._gates.clicks(reading, start_ps, scene.arms, scene.detectors))
             return {gate.into: clicks[gate.into] for gate in segment.gates}
@@ -199,7 +222,9 @@ class Laboratory:
                 return {gate.into: [one[gate.into].count for one in played] for gate in segment.gates}
             scene = self._look(starts_ps[-1] / 1e12)
             span_s = (starts_ps[-1] - starts_ps[0] + segment.duration_ps) / 1e12
+            self._pmt.advance(starts_ps[0])
             self._atoms.pass_time([(reading, len(starts_ps))], span_s, scene.lights)
+            self._pmt.advance(starts_ps[-1] + segment.duration_ps)
             self._atoms.play_later(reading, starts_ps[-1])
             if not reading.midpoint_gates:
                 return {}
@@ -237,7 +262,9 @@ class Laboratory:
                     self._counters.add(MARKER, count)
                 elif reading.midpoint_gates:
                     self._gates.pass_time(reading, count, start_ps, duration_ps, scene.arms, scene.detectors)
+            self._pmt.advance(start_ps)
             self._atoms.pass_time(played, duration_ps / 1e12, scene.lights)
+            self._pmt.advance(start_ps + duration_ps)
 
     # the state of things now
     def _name_parts(self) -> dict[str, Part]:
@@ -251,8 +278,12 @@ class Laboratory:
             parts[f"{name}.oven"], parts[f"{name}.etalon"] = bench.oven, bench.etalon
             parts[f"{name}.aom"] = bench.aom
             parts[f"{name}.pump"], parts[f"{name}.coil"] = bench.pump_seed, bench.coil
+            parts[f"{name}.chamber"] = bench.chamber
             sensors = bench.sensors(lambda index=index: self._aligned_output_w(index))
             parts[f"{name}.power_in"], parts[f"{name}.power_out"] = sensors
+        alice = self._benches[0]
+        parts["alice.piezo"] = alice.piezo
+        parts["alice.card"] = wired(alice.shutter_397, alice.piezo, self.pmt_clicks)
         return parts
 
     def _look(self, time_s: float) -> Scene:
@@ -373,6 +404,7 @@ class Laboratory:
             scene.lights,
         )
         self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
+        self._atoms.shine([(reading, 1)], scene.lights)
         return clicks
 
     def _photon_phase(self, time_ps: int) -> float:

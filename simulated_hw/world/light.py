@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from simulated_hw.world.card import Shutter
 from simulated_hw.world.parameters import LaserHead, Parameters
 from simulated_hw.world.parts import HeatedBody, Laser, PowerSensor, RfChannel
 from simulated_hw.world.parts_coils import CoilChannel
+from simulated_hw.world.parts_piezo import Piezo
 from simulated_hw.world.parts_pump import SPEED_OF_LIGHT_M_PER_S, PumpSeed
+from simulated_hw.world.parts_vacuum import VacuumChamber
 
 COOL, QUBIT, REFERENCE, PUMP = range(4)
 """Channels of a node's AOM driver, from 0: 397 nm cooling, 729 nm, 393 nm reference, 527 nm converter pump."""
@@ -50,8 +53,11 @@ class Bench:
         }
         seed = parameters.pump_seed
         self.pump_seed = PumpSeed(wavelength_m=seed.wavelength_m, highest_power_w=seed.highest_power_w)
+        self.shutter_397 = Shutter()
+        self.piezo = Piezo()
         self.aom = [RfChannel() for _ in range(4)]
         self.coil = CoilChannel(tesla_per_a=parameters.field.tesla_per_a)
+        self.chamber = VacuumChamber()
         self.oven = HeatedBody()
         self.etalon = HeatedBody(time_constant_s=8.0)
         self._switch_on(
@@ -85,14 +91,17 @@ class Bench:
             laser.advance(now_s)
         self.pump_seed.advance(now_s)
         self.coil.advance(now_s)
+        self.chamber.advance(now_s)
+        self.piezo.advance(now_s)
         self.oven.advance(now_s)
         self.etalon.advance(now_s)
 
     def light(self) -> NodeLight:
         """The light now, from the state of the parts."""
         lasers = self.lasers
+        cool = self._through(397, COOL)
         return NodeLight(
-            self._through(397, COOL),
+            cool if self.shutter_397.opened else cool._replace(power=0.0),
             Beam(_relative(lasers[866]), lasers[866].detuning_hz()),
             Beam(_relative(lasers[854]), lasers[854].detuning_hz()),
             self._qubit(),

@@ -129,7 +129,7 @@ def read_until(process: subprocess.Popen[str], *marks: str, timeout_s: float = 6
 def test_ls_lists_every_device_ready(lab: Lab):
     rows = json.loads(lab.ok("ls", "--json"))
     devices = {row["device"]: row["state"] for row in rows}
-    assert len(devices) == 29
+    assert len(devices) == 31
     assert set(devices.values()) == {"ready"}
 
 
