@@ -60,6 +60,7 @@ class NiDevice(Device):
 
     manual = "the nidaqmx package and DEVICES.md section 2"
     checked_with = "nidaqmx 1.7 over gRPC against a simulated card; not yet a real one"
+    simulator = "simulated_hw.ni_daqmx:SimNiDaq"
 
     def __init__(self, transport: Transport, name: str = "") -> None:
         super().__init__(transport, name)

@@ -248,6 +248,19 @@ def simulating(config: LabConfig, names: Sequence[str] = ()) -> LabConfig:
     return build(config.path, tables)
 
 
+def simulated_devices(config: LabConfig) -> set[str]:
+    """Devices that a simulator answers: those with one, and those that share a simulated NI card's address."""
+    simulators: set[str] = set() if config.world is None else set(config.world.simulator)
+    cards = {card_place(config.device[name].address) for name in simulators} - {""}
+    return simulators | {name for name, one in config.device.items() if card_place(one.address) in cards}
+
+
+def card_place(address: str) -> str:
+    """``host:port`` of the computer with an NI card, of the card's address; "" for other addresses."""
+    parsed = parse_address(address)
+    return parsed.target.rpartition("/")[0] if parsed.scheme == "nidaqmx" else ""
+
+
 def read_toml(file: Path) -> dict[str, Any]:
     """A TOML file as plain data; ConfigError names file, line and column."""
     try:

@@ -33,6 +33,8 @@ class Device:
     """Manual or source the driver follows."""
     checked_with: ClassVar[str] = ""
     """Client or instrument it was checked against."""
+    simulator: ClassVar[str] = ""
+    """Simulated instrument it comes with, "module:Class" of the lab folder, if that is not in the file of the driver's name."""
     timeout_s: float = 1.0
     """How long to wait for an answer, s."""
 

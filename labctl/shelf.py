@@ -15,7 +15,7 @@ from labctl.errors import ConfigError
 from labctl.lab import DRIVERS, SIMULATORS, find_driver, installed, load
 from labctl.sim.instrument import SimInstrument
 
-_ADDRESS = re.compile(r"\b(tcp|serial|visa|zmq|grpc|usb)://")
+_ADDRESS = re.compile(r"\b(tcp|serial|visa|zmq|grpc|usb|nidaqmx)://")
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,16 @@ def shelf(lab: Path) -> list[Shelved]:
 def simulator_of(driver: str, lab: Path) -> str:
     """Name of the simulated instrument that belongs to a driver; "" if there is none.
 
-    For ``drivers.x:X`` it is the instrument that ``demo`` of ``simulated_hw.x`` makes (without a ``demo``, the first
-    there); for a driver of an installed package, what the package provides under the same name.
+    For ``drivers.x:X`` it is what X says in ``simulator``, else the instrument that ``demo`` of ``simulated_hw.x``
+    makes (without a ``demo``, the first there); for a driver of an installed package, what the package provides under the same name.
     """
     module_name, colon, _ = driver.partition(":")
     if not colon or module_name == "entry":
         name = driver.removeprefix("entry:")
         return f"entry:{name}" if name in installed(SIMULATORS) else ""
+    if said := find_driver(driver, lab).simulator:
+        load(said, lab)
+        return said
     name = f"simulated_hw.{module_name.partition('.')[2]}"
     if not (lab / f"{name.replace('.', '/')}.py").is_file():
         return ""
@@ -83,7 +86,7 @@ def _in_file(stem: str, lab: Path) -> list[Shelved]:
     name = f"drivers.{stem}"
     try:
         load(f"{name}:__name__", lab)
-        drivers = [cls for cls in _own_classes(sys.modules[name], Device) if cls.manual]
+        drivers = [cls for cls in _own_classes(sys.modules[name], Device) if cls.manual and not _is_base(cls)]
         return [_shelved(f"{name}:{cls.__name__}", cls, lab) for cls in drivers]
     except (ConfigError, ImportError, SyntaxError) as error:
         return [Shelved(name, (), "", "", "", False, "", str(error))]
@@ -98,6 +101,11 @@ def _shelved(driver: str, cls: type[Device], lab: Path, package: str = "") -> Sh
         simulator, problem = "", f"its simulator cannot be used: {error}"
     kit = bool(simulator) and _has_demo(simulator)
     return Shelved(driver, transports, cls.manual, cls.checked_with, simulator, kit, package, problem)
+
+
+def _is_base(cls: type[Device]) -> bool:
+    """Whether it is only derived from: it has no signal, so nothing to control by itself, but classes derived from it."""
+    return not cls.signals and bool(cls.__subclasses__())
 
 
 def _has_demo(simulator: str) -> bool:

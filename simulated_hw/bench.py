@@ -78,6 +78,9 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
         case "SimNiDaq":
             from simulated_hw.ni_daqmx import SimNiDaq  # needs the optional extra [nidaq]
 
+            world.watch_pmt()
+            for drive in held[0].switches.values():
+                drive(False)  # the lines of a card that has just been switched on are low
             return SimNiDaq(held[0], world.now, rng)
         case "SimRigolDg4102":
             return SimRigolDg4102(held, world.now, rng)

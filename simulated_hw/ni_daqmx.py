@@ -35,7 +35,7 @@ CALLS_AT_ONCE = 64
 class SimNiDaq(SimInstrument):
     """A card called ``name``. It brings a server of its own: ``listen`` and ``close``; ``nidaqmx://host:port/name``.
 
-    sleep:  waits on the world's clock while a read waits for samples; a virtual clock's ``sleep`` makes time pass then
+    sleep:  waits on the world's clock while a read waits for samples
     """
 
     def __init__(
@@ -78,13 +78,21 @@ class SimNiDaq(SimInstrument):
         """Names of the tasks that clients have made and not cleared."""
         return [*self._calls.tasks] if self._calls is not None else []
 
-    def listen(self, lock: Any | None = None, host: str = "127.0.0.1", port: int = 0) -> int:
+    def listen(
+        self,
+        lock: Any | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        sleep: Callable[[float], None] | None = None,
+    ) -> int:
         """Serve at a TCP port and return it. Tasks of an earlier server are gone.
 
-        lock:  the world's lock, held while a call reads or changes the world
+        lock:   the world's lock, held while a call reads or changes the world
+        sleep:  of a virtual clock: makes time pass while a read waits for samples. The card is then brought up to date
+                by calls alone, so that one client's calls always give the same
         """
         shared: Any = lock if lock is not None else threading.RLock()
-        calls = cast("type[Any]", DataCalls)(self.card, shared, self._sleep, self.faults)
+        calls = cast("type[Any]", DataCalls)(self.card, shared, sleep or self._sleep, self.faults)
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, "simulated-nidaqmx")
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         server = grpc.server(self._pool, options=[*options, ("grpc.so_reuseport", 0)])
@@ -99,18 +107,20 @@ class SimNiDaq(SimInstrument):
             ) from None
         self._calls, self._server = calls, server
         server.start()
-        self._ticker = threading.Thread(target=self._tick, args=(calls,), name="simulated-nidaqmx-clock")
-        self._ticker.start()
+        if sleep is None:
+            self._ticker = threading.Thread(target=self._tick, args=(calls,), name="simulated-nidaqmx-clock")
+            self._ticker.start()
         return number
 
     def close(self) -> None:
         """Stop serving: calls under way end with UNAVAILABLE, tasks are cleared, outputs stay as they are."""
-        if self._calls is None or self._server is None or self._pool is None or self._ticker is None:
+        if self._calls is None or self._server is None or self._pool is None:
             return
         self._calls.stopping.set()
         self._server.stop(0.5).wait()
         self._pool.shutdown()
-        self._ticker.join()
+        if self._ticker is not None:
+            self._ticker.join()
         for task in self._calls.tasks.values():
             task.clear()
         self._calls = self._server = self._pool = self._ticker = None

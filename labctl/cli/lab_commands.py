@@ -79,7 +79,10 @@ def up_command(
 
 def _simulated(config: LabConfig) -> str:
     """Which devices have a simulator behind them."""
-    names = [] if config.world is None else [*config.world.simulator]
+    from labctl.config import simulated_devices
+
+    simulated = simulated_devices(config)
+    names = [name for name in config.device if name in simulated]
     if len(names) == len(config.device):
         return "every device"
     return f"{', '.join(names)}; the other {len(config.device) - len(names)} are real" if names else "none"

@@ -166,11 +166,14 @@ class VirtualLab:
         self.config = config
         self.clock = VirtualClock()
         self.world, self.instruments = make_world(config, lab, self.clock, seed)
-        dial = in_process(self.instruments, self.clock)
-        self.devices: dict[str, Device] = {
-            name: device_maker(config, name, lab, dial)() for name in config.device
-        }
-        self._bring_up()
+        addresses = {name: config.device[name].address for name in self.instruments}
+        self._dial = in_process(self.instruments, self.clock, addresses)
+        self.devices: dict[str, Device] = {}
+        try:
+            self._bring_up(lab)
+        except BaseException:
+            self._dial.close()
+            raise
         used = seed if seed is not None else (config.world.seed if config.world else None)
         self._runner = Runner(
             CoreSession(make_core(self.world)),
@@ -225,6 +228,7 @@ class VirtualLab:
         for device in self.devices.values():
             device.safe()
             device.close()
+        self._dial.close()
 
     def __enter__(self) -> VirtualLab:
         """Itself."""
@@ -234,7 +238,9 @@ class VirtualLab:
         """Close it."""
         self.close()
 
-    def _bring_up(self) -> None:
+    def _bring_up(self, lab: Path) -> None:
+        for name in self.config.device:
+            self.devices[name] = device_maker(self.config, name, lab, self._dial)()
         for name, device in self.devices.items():
             device.open()
             for signal, value in self.config.device[name].state.items():

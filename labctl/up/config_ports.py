@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack
 from typing import Any, cast
 
-from labctl.config import LabConfig, build
+from labctl.config import LabConfig, build, simulated_devices
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost)(::?)(\d+)")
 _OPTION = re.compile(r"([?&][a-z]\w*=)(\d{4,5})(?!\d)")
@@ -16,20 +16,25 @@ _OPTION = re.compile(r"([?&][a-z]\w*=)(\d{4,5})(?!\d)")
 def with_free_ports(config: LabConfig, name: str = "") -> LabConfig:
     """The same lab with every loopback port of its simulated devices, and its hub's, replaced by a free one.
 
+    A port that several devices share, as those on one NI card do, stays shared.
+
     name:  of the copy
     """
-    simulated: set[str] = set() if config.world is None else set(config.world.simulator)
+    simulated = simulated_devices(config)
+    ports: dict[str, str] = {}
     tables: dict[str, Any] = dict(config.effective)
     with ExitStack() as held:  # ports stay taken until all are found, so none is given twice
 
-        def free() -> str:
+        def free(old: str) -> str:
+            if old in ports:
+                return ports[old]
             sock = held.enter_context(socket.socket())
             sock.bind(("127.0.0.1", 0))
-            return str(sock.getsockname()[1])
+            return ports.setdefault(old, str(sock.getsockname()[1]))
 
         def moved(address: str) -> str:
-            address = _LOOPBACK.sub(lambda m: f"{m[1]}{m[2]}{free()}", address)
-            return _OPTION.sub(lambda m: m[1] + free(), address)
+            address = _LOOPBACK.sub(lambda m: f"{m[1]}{m[2]}{free(m[3])}", address)
+            return _OPTION.sub(lambda m: m[1] + free(m[2]), address)
 
         tables["hub"] = {**tables.get("hub", {}), "address": moved(config.hub.address)}
         tables["device"] = {

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from labctl.clock import Clock, VirtualClock
-from labctl.config import LabConfig, WorldConfig, read_toml
+from labctl.config import LabConfig, WorldConfig, card_place, read_toml
 from labctl.core.sim import SimCore
 from labctl.errors import ConfigError
 from labctl.lab import load, simulated
@@ -18,7 +18,7 @@ from labctl.sim.instrument import SimInstrument
 from labctl.sim.played import World
 from labctl.sim.server import SimServer
 from labctl.sim.zmq_server import ZmqServer
-from labctl.transport import Address, SimTransport, Transport, parse_address
+from labctl.transport import Address, SimTransport, Transport, connect, parse_address
 
 _VISA_SOCKET = re.compile(r"TCPIP\d*::([^:]+)::(\d+)::SOCKET", re.IGNORECASE)
 
@@ -37,6 +37,19 @@ class Laboratory(World, Protocol):
 
     def sources(self) -> list[tuple[str, Any, str, str]]:
         """(name, value, unit, source) of every component value."""
+        ...
+
+
+@runtime_checkable
+class OwnServer(Protocol):
+    """A simulated instrument that brings a server of its own, for ``nidaqmx`` addresses."""
+
+    def listen(self, lock: Any, host: str, port: int, sleep: Callable[[float], None] | None = None) -> int:
+        """Serve at a TCP port (0: a free one) and return it; ``sleep`` is that of a virtual clock."""
+        ...
+
+    def close(self) -> None:
+        """Stop serving."""
         ...
 
 
@@ -84,6 +97,8 @@ class Instruments:
     ) -> None:
         self._tcp = SimServer(lock=world.lock, clock=clock)
         self._zmq = ZmqServer(lock=world.lock, clock=clock)
+        self._lock = world.lock
+        self._own: dict[str, tuple[str, OwnServer]] = {}
         self.listening: dict[str, str] = {}
         """Device -> address served."""
         try:
@@ -95,6 +110,23 @@ class Instruments:
 
     def _serve(self, device: str, instrument: SimInstrument, text: str) -> None:
         address = parse_address(text)
+        if address.scheme == "nidaqmx":
+            self._serve_card(device, own_server(device, instrument, address), address)
+        else:
+            self._serve_ports(instrument, address)
+        self.listening[device] = text
+
+    def _serve_card(self, device: str, card: OwnServer, address: Address) -> None:
+        """One simulator serves a computer with a card; the other devices on the card share its address."""
+        place = card_place(str(address))
+        if place in self._own:
+            raise ConfigError(
+                f"[world.simulator.{device}]: {address} is served by [world.simulator.{self._own[place][0]}] already; a card has one simulator: remove one of the two tables"
+            )
+        card.listen(self._lock, address.host, address.port)
+        self._own[place] = (device, card)
+
+    def _serve_ports(self, instrument: SimInstrument, address: Address) -> None:
         for index, name in enumerate(instrument.ports):
             host, port = listening_port(address, name if index else "")
             if port is None:
@@ -103,7 +135,6 @@ class Instruments:
                 self._zmq.serve(instrument, name, host, port)
             else:
                 self._tcp.serve_tcp(instrument, name, host, port)
-        self.listening[device] = text
 
     def start(self) -> Instruments:
         """Begin to answer."""
@@ -115,6 +146,21 @@ class Instruments:
         """Stop answering and free the ports."""
         self._tcp.close()
         self._zmq.close()
+        for _, card in self._own.values():
+            card.close()
+
+
+def own_server(device: str, instrument: SimInstrument, address: Address) -> OwnServer:
+    """The instrument as one that serves a ``nidaqmx`` address; ConfigError if it does not."""
+    if not isinstance(instrument, OwnServer):
+        raise ConfigError(
+            f"[world.simulator.{device}]: {type(instrument).__name__} is no simulated NI card, so it cannot serve {address}"
+        )
+    if address.target.startswith("local/"):
+        raise ConfigError(
+            f"[world.simulator.{device}]: {address} is a card in this computer; a simulated one needs an address such as nidaqmx://127.0.0.1:17770/{address.card}"
+        )
+    return instrument
 
 
 def listening_port(address: Address, option: str) -> tuple[str, int | None]:
@@ -135,16 +181,51 @@ def listening_port(address: Address, option: str) -> tuple[str, int | None]:
     return address.host, (int(text) if text else None)
 
 
+class InProcess:
+    """How devices reach the simulated instruments in the same process: the bytes are those that a socket would carry.
+
+    The lab file's addresses are not used, but for NI cards: gRPC needs a server, which is on a free port of loopback.
+
+    addresses:  device -> address, of all devices with a simulator; needed for NI cards only
+    """
+
+    def __init__(
+        self, instruments: Mapping[str, SimInstrument], clock: VirtualClock, addresses: Mapping[str, str]
+    ) -> None:
+        self._bench = Bench(instruments, clock)
+        self._clock = clock
+        self._cards: dict[str, int] = {}
+        """Place in the lab file -> port on which the card there is served."""
+        self._own: list[OwnServer] = []
+        for device, instrument in instruments.items():
+            address = parse_address(addresses.get(device, f"sim://{device}"))
+            if address.scheme == "nidaqmx":
+                card = own_server(device, instrument, address)
+                self._cards[card_place(str(address))] = card.listen(None, "127.0.0.1", 0, clock.sleep)
+                self._own.append(card)
+
+    def __call__(self, text: str, device: str, timeout_s: float) -> Transport:
+        """An unopened transport for a device."""
+        address = parse_address(text)
+        port = self._cards.get(card_place(text))
+        if port is not None:
+            return connect(f"nidaqmx://127.0.0.1:{port}/{address.card}", device, timeout_s)
+
+        def connection(own: Address) -> Any:
+            return self._bench.connection(device, own.options.get("port", ""))
+
+        return SimTransport(f"sim://{device}", device, timeout_s, connection, self._clock)
+
+    def close(self) -> None:
+        """Stop serving cards."""
+        for card in self._own:
+            card.close()
+
+
 def in_process(
-    instruments: Mapping[str, SimInstrument], clock: VirtualClock
-) -> Callable[[str, str, float], Transport]:
-    """How devices reach the simulated instruments in the same process: the lab file's address is not used, the bytes are the same."""
-    bench = Bench(instruments, clock)
-
-    def dial(_: str, device: str, timeout_s: float) -> Transport:
-        def connection(address: Address) -> Any:
-            return bench.connection(device, address.options.get("port", ""))
-
-        return SimTransport(f"sim://{device}", device, timeout_s, connection, clock)
-
-    return dial
+    instruments: Mapping[str, SimInstrument],
+    clock: VirtualClock,
+    addresses: Mapping[str, str] | None = None,
+) -> InProcess:
+    """How devices reach simulated instruments in the same process; to be closed."""
+    return InProcess(instruments, clock, addresses or {})
