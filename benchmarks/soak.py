@@ -1,0 +1,328 @@
+"""A soak: every driver on its simulated instrument, every signal read at 10 Hz, wire faults at random; what leaks, what stays hidden.
+
+The instruments live in one process (TCP, VISA, pseudo-terminals, ZeroMQ, gRPC), hub, host and drivers in another. Of both
+the open descriptors, threads and resident memory are written down every 10 s. ``python benchmarks/soak.py [--seconds N]
+[--seed S] [--log FILE]`` ends with exit code 1 if descriptors or threads grew, if memory grew by more than 1 MB/min after
+the first third (runs of two minutes and more), if a fault that broke communication left no event, or if a device did not
+come back. ``--log`` gets every event but plain readings, as JSON lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.soaking.instruments import Instruments, usage
+from benchmarks.soaking.watched import Watched
+from labctl.bus.client import Client
+from labctl.bus.events import Publisher, Subscriber
+from labctl.bus.host import Host
+from labctl.bus.hub import Hub
+from labctl.sim.faults import KINDS
+
+SAMPLE_S = 10.0
+AT_ONCE = 6
+"""So many instruments have a fault at the same time."""
+COMES_BACK_S = 30.0
+SLOPE_MB_PER_MIN = 1.0
+SLOPE_FROM_S = 120.0
+"""A shorter run says nothing about the slope of memory."""
+STREAM = ("silent", "drop", "late", "garble", "garbage", "split")
+APPLICABLE = {
+    "tcp": tuple(KINDS),
+    "visa": tuple(KINDS),
+    "serial": STREAM,
+    "zmq": ("silent", "drop", "late", "garble", "garbage", "refuse"),
+    "nidaqmx": ("silent", "drop", "late", "garbage", "disconnect", "refuse"),
+}
+NEVER_HIDDEN = ("silent", "garbage", "refuse")
+"""No driver can read through these, so each has to break communication."""
+
+
+@dataclass
+class Fault:
+    """One that was switched on."""
+
+    instrument: str
+    kind: str
+    amount: float
+    until: float
+    errors: int
+    """That the drivers had raised before."""
+    events: int
+    """That told of trouble before."""
+    off_at: float = 0.0
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, seconds: float, seed: int, log: TextIO | None) -> None:
+        self.seconds = seconds
+        self.rng = random.Random(seed)
+        self.log = log
+        self.violations: list[str] = []
+        self.samples: list[tuple[float, dict[str, float], dict[str, float]]] = []
+        self.faults: list[Fault] = []
+        self.active: list[Fault] = []
+        self.broke = 0
+        self.instruments = Instruments()
+        self.devices: dict[str, Watched] = {}
+        drivers: dict[str, str] = {}
+        for instrument, driver, address in self.instruments.devices:
+            name = f"soak.{driver.partition(':')[2]}"
+            self.devices[name] = Watched(name, instrument, address)
+            drivers[name] = driver
+        self.hub = Hub("tcp://127.0.0.1:0").start()
+        address = self.hub.addresses.registry
+        self.events = Subscriber(address, ("device.", "signal.", "fault.", "host."))
+        self.client = Client(address)
+        self.publisher = Publisher("soak")
+        self.publisher.connect(self.hub.addresses.publish)
+        hosted = [one.hosted(drivers[name]) for name, one in self.devices.items()]
+        self.host = Host("soak", hosted, address).start()
+        self.started = time.monotonic()
+        schemes = {one.instrument: one.address.partition(":")[0] for one in self.devices.values()}
+        self.pairs = [(name, kind) for name, scheme in schemes.items() for kind in APPLICABLE[scheme]]
+        self.plan = self._shuffled()
+
+    def run(self) -> int:
+        """The whole run; the exit code."""
+        try:
+            self._settle("before the faults")
+            begun = time.monotonic()
+            third_s, end_s = begun + self.seconds / 3, begun + self.seconds
+            self._faults_until(third_s)
+            self._cure()
+            first = self._settle("after the first third")
+            self._faults_until(end_s)
+            self._cure()
+            last = self._settle("at the end", first)
+            self._judge(first, last)
+        finally:
+            self.host.close()
+            self.publisher.close()
+            self.events.close()
+            self.client.close()
+            self.hub.close()
+            self.instruments.close()
+        print(self.table())
+        return 1 if self.violations else 0
+
+    # faults
+
+    def _shuffled(self) -> Iterator[tuple[str, str]]:
+        while True:
+            self.rng.shuffle(self.pairs)
+            yield from [*self.pairs]
+
+    def _faults_until(self, end: float) -> None:
+        waiting: list[tuple[str, str]] = []
+        while time.monotonic() < end:
+            for fault in [*self.active]:
+                self._go_on(fault)
+            if len(self.active) < AT_ONCE:
+                waiting += itertools.islice(self.plan, max(0, 40 - len(waiting)))
+                ready = [pair for pair in waiting if self._free(pair[0])]
+                if ready:
+                    waiting.remove(ready[0])
+                    self._on(*ready[0])
+            self._watch(0.05)
+
+    def _free(self, instrument: str) -> bool:
+        return all(one.well for one in self._of(instrument)) and all(
+            fault.instrument != instrument for fault in self.active
+        )
+
+    def _of(self, instrument: str) -> list[Watched]:
+        return [one for one in self.devices.values() if one.instrument == instrument]
+
+    def _on(self, instrument: str, kind: str) -> None:
+        amount = {
+            "drop": float(self.rng.randint(1, 5)),
+            "disconnect": float(self.rng.randint(1, 3)),
+            "late": self.rng.choice([0.1, 0.3, 0.8, 1.5]),
+            "split": self.rng.choice([0.02, 0.2, 0.8]),
+            "limit": 0.0,
+        }.get(kind, 1.0)
+        kinds = [(kind, amount)] + ([("disconnect", 1.0)] if kind == "limit" else [])
+        watched = self._of(instrument)
+        fault = Fault(
+            instrument,
+            kind,
+            amount,
+            time.monotonic() + self.rng.uniform(1.5, 4.0),
+            sum(one.raised.total() for one in watched),
+            sum(one.told["lost"] + one.told["error"] for one in watched),
+        )
+        said = {"kind": kind, "amount": amount, "on": True, "devices": [one.name for one in watched]}
+        self.publisher.publish(f"fault.{instrument}", said)
+        self.instruments.ask("on", instrument, kinds)
+        self.faults.append(fault)
+        self.active.append(fault)
+
+    def _go_on(self, fault: Fault) -> None:
+        if fault.off_at:
+            self._finish(fault)
+        elif time.monotonic() >= fault.until:
+            self._off(fault)
+
+    def _off(self, fault: Fault) -> None:
+        self.instruments.ask("off", fault.instrument)
+        self.publisher.publish(f"fault.{fault.instrument}", {"kind": fault.kind, "on": False})
+        fault.off_at = time.monotonic()
+
+    def _finish(self, fault: Fault) -> None:
+        """Let go of a fault that is off once its devices are back; judge whether it was seen."""
+        watched, waited_s = self._of(fault.instrument), time.monotonic() - fault.off_at
+        if waited_s < 1.0 or (waited_s < COMES_BACK_S and not all(one.well for one in watched)):
+            return
+        self.active.remove(fault)
+        what = f"{fault.kind} ({fault.amount:g}) on {fault.instrument}"
+        raised = sum(one.raised.total() for one in watched) - fault.errors
+        told = sum(one.told["lost"] + one.told["error"] for one in watched) - fault.events
+        self.broke += raised > 0
+        if raised and not told:
+            self.violations.append(f"{what}: the driver raised {raised} errors, no event tells of it")
+        if fault.kind in NEVER_HIDDEN and not raised:
+            self.violations.append(f"{what}: no driver noticed")
+        for one in watched:
+            if not one.well:
+                self.violations.append(
+                    f"{what}: {one.name} is {one.state} {waited_s:.0f} s after it ({one.reason})"
+                )
+
+    def _cure(self) -> None:
+        while self.active:
+            for fault in [*self.active]:
+                self._go_on(fault)
+            self._watch(0.05)
+
+    # what is seen
+
+    def _watch(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0:
+            for event in self.events.drain(left_s):
+                kind, _, rest = event.topic.partition(".")
+                device = rest.rpartition(".")[0] if kind == "signal" else rest
+                tells = device not in self.devices or self.devices[device].hear(event.topic, event.payload)
+                if tells and self.log is not None:
+                    line = {"time_wall": round(event.time_wall, 3), "topic": event.topic, **event.payload}
+                    self.log.write(json.dumps(line) + "\n")
+            if time.monotonic() - self.started > SAMPLE_S * (len(self.samples) + 1):
+                self._sample()
+
+    def _sample(self) -> tuple[dict[str, float], dict[str, float]]:
+        drivers, instruments = usage(), self.instruments.ask("usage")
+        since_s = time.monotonic() - self.started
+        self.samples.append((since_s, drivers, instruments))
+        print(f"{since_s:6.0f} s  drivers {brief(drivers)}  instruments {brief(instruments)}", flush=True)
+        return drivers, instruments
+
+    def _settle(self, when: str, before: Any = None) -> tuple[dict[str, float], dict[str, float]]:
+        """Wait until every device is ready, and descriptors and threads are what they were ``before``."""
+        end = time.monotonic() + COMES_BACK_S
+        while not all(one.well for one in self.devices.values()) and time.monotonic() < end:
+            self._watch(0.1)
+            if not before:
+                self._ask_hub()
+        for one in self.devices.values():
+            if not one.well:
+                self.violations.append(f"{when}: {one.name} is {one.state or 'unheard of'} ({one.reason})")
+        self._watch(2.0)
+        while True:
+            now = usage(), self.instruments.ask("usage")
+            if before is None or not grown(before, now) or time.monotonic() > end:
+                print(f"{when}: drivers {brief(now[0])}, instruments {brief(now[1])}", flush=True)
+                return now
+            self._watch(0.5)
+
+    def _ask_hub(self) -> None:
+        """States that were published before anybody listened."""
+        for row in self.client.devices():
+            one = self.devices.get(row.device)
+            if one is not None and not one.state:
+                one.state, one.reason = row.state, row.reason
+
+    # the verdict
+
+    def _judge(self, first: Any, last: Any) -> None:
+        self.violations += grown(first, last)
+        if self.events.lost:
+            self.violations.append(f"events were lost on the way: {self.events.lost}")
+        if self.seconds >= SLOPE_FROM_S:
+            for which, name in ((1, "drivers"), (2, "instruments")):
+                slope = self.slope(which)
+                print(f"memory of the {name} after the first third: {slope:+.2f} MB/min")
+                if slope > SLOPE_MB_PER_MIN:
+                    self.violations.append(f"memory of the {name} grows by {slope:.2f} MB/min")
+
+    def slope(self, which: int) -> float:
+        """Growth of resident memory after the first third, MB/min, by least squares."""
+        points = [(sample[0] / 60, sample[which]["rss_mb"]) for sample in self.samples]
+        points = [(t, y) for t, y in points if t >= self.seconds / 180]
+        mean_t, mean_y = (sum(column) / len(points) for column in zip(*points, strict=True))
+        over = sum((t - mean_t) ** 2 for t, _ in points)
+        return sum((t - mean_t) * (y - mean_y) for t, y in points) / over
+
+    def table(self) -> str:
+        """For people."""
+        ran_s = time.monotonic() - self.started
+        lines = [
+            f"{'device':28} {'over':8} {'polls':>8} {'Hz':>6} {'raised':>7} {'events':>7} {'lost':>5} {'ready':>6}"
+        ]
+        for one in self.devices.values():
+            lines.append(
+                f"{one.name:28} {one.address.partition(':')[0]:8} {one.polls:8} {one.polls / ran_s / one.signals:6.1f} "
+                f"{one.raised.total():7} {one.told['error']:7} {one.told['lost']:5} {one.told['ready']:6}"
+            )
+        kinds = Counter(fault.kind for fault in self.faults)
+        lines.append(
+            f"{len(self.faults)} faults ({', '.join(f'{n} {k}' for k, n in sorted(kinds.items()))}), {self.broke} broke communication"
+        )
+        lines += [f"VIOLATED: {text}" for text in self.violations]
+        lines.append(f"soak of {ran_s:.0f} s: {'FAILED' if self.violations else 'passed'}")
+        return "\n".join(lines)
+
+
+def brief(used: dict[str, float]) -> str:
+    """A process in few words."""
+    return f"{used['descriptors']:.0f} descriptors, {used['threads']:.0f} threads, {used['rss_mb']:.1f} MB"
+
+
+def grown(before: Any, after: Any) -> list[str]:
+    """Which counts are higher than before."""
+    return [
+        f"{name}: {was[what]:.0f} {what} became {now[what]:.0f}"
+        for name, was, now in zip(("drivers", "instruments"), before, after, strict=True)
+        for what in ("descriptors", "threads")
+        if now[what] > was[what]
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="file for the events, JSON lines")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(arguments.log.open("w")) if arguments.log else None
+        return Soak(arguments.seconds, arguments.seed, log).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

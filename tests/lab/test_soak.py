@@ -1,0 +1,58 @@
+"""A short soak of every driver on its simulated instrument, as ``benchmarks/soak.py`` runs it for longer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEVER_HIDDEN = ("silent", "garbage", "refuse")
+
+
+@pytest.mark.timeout(200)
+def test_a_short_soak_leaks_nothing_and_every_fault_is_in_the_event_log(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    command = [sys.executable, "benchmarks/soak.py", "--seconds", "15", "--seed", "7", "--log", str(log)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=190)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    events: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+
+    injected = [event for event in events if event["topic"].startswith("fault.") and event["on"]]
+    assert len(injected) >= 10
+    assert f"{len(injected)} faults" in done.stdout
+    assert sum(event["topic"].startswith("fault.") for event in events) == 2 * len(injected)  # each was ended
+
+    unseen = [fault for fault in injected if fault["kind"] in NEVER_HIDDEN and not troubles(fault, events)]
+    assert unseen == []
+
+    ends: dict[str, str] = {}
+    for event in events:
+        if event["topic"].startswith("device."):
+            ends[event["topic"]] = event["state"]
+    assert set(ends.values()) == {"ready"}
+    assert len(ends) == sum(line.startswith("soak.") for line in done.stdout.splitlines())
+
+
+def troubles(fault: dict[str, Any], events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events of the fault's own devices, until the next fault there, that tell of lost connections or of errors."""
+    ends = [
+        event["time_wall"]
+        for event in events
+        if event["topic"] == fault["topic"] and event["on"] and event["time_wall"] > fault["time_wall"]
+    ]
+    return [
+        event
+        for event in events
+        if fault["time_wall"] <= event["time_wall"] < min(ends, default=float("inf"))
+        and any(
+            event["topic"] == f"device.{device}" or event["topic"].startswith(f"signal.{device}.")
+            for device in fault["devices"]
+        )
+        and (event.get("state") in ("lost", "fault") or event.get("error"))
+    ]
