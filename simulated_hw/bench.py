@@ -76,8 +76,10 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
         case "SimNovatech409B":
             return SimNovatech409B(held[0], world.now, rng)
         case "SimNiDaq":
-            from simulated_hw.ni_daqmx import SimNiDaq  # needs the optional extra [nidaq]
-
+            try:
+                from simulated_hw.ni_daqmx import SimNiDaq
+            except ModuleNotFoundError as error:
+                raise ConfigError(f"needs the package {error.name!r}: pip install 'labctl[nidaq]'") from None
             world.watch_pmt()
             for drive in held[0].switches.values():
                 drive(False)  # the lines of a card that has just been switched on are low

@@ -172,6 +172,8 @@ class VirtualLab:
         try:
             self._bring_up(lab)
         except BaseException:
+            for device in self.devices.values():
+                device.close()
             self._dial.close()
             raise
         used = seed if seed is not None else (config.world.seed if config.world else None)
@@ -225,10 +227,12 @@ class VirtualLab:
 
     def close(self) -> None:
         """Make every device safe and let go of it."""
-        for device in self.devices.values():
-            device.safe()
-            device.close()
-        self._dial.close()
+        try:
+            for device in self.devices.values():
+                device.safe()
+                device.close()
+        finally:
+            self._dial.close()
 
     def __enter__(self) -> VirtualLab:
         """Itself."""

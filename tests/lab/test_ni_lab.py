@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -232,6 +233,17 @@ def test_what_is_no_card_cannot_serve_one():
 def test_a_card_in_this_computer_cannot_be_simulated():
     text = refused(overridden({"device": {"alice": {"counter": {"address": "nidaqmx://local/Dev1"}}}}))
     assert "is a card in this computer" in text
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "simulated_hw.ni_daqmx", raising=False)
+    monkeypatch.setitem(sys.modules, "nidaqmx", None)
+    monkeypatch.setitem(sys.modules, "nidaqmx._stubs.nidaqmx_pb2_grpc", None)
+    with pytest.raises(
+        ConfigError, match=r"\[world\.simulator\.alice\.counter\]: needs .*labctl\[nidaq\]"
+    ) as error:
+        make_world(configs.load(NI), ROOT, ScaledClock(1.0))
+    assert "\n" not in str(error.value)
 
 
 def test_the_shelf_lists_the_roles_with_the_card():
