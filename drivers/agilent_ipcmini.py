@@ -129,9 +129,23 @@ class AgilentIpcMini(Device):
         poll_s=2.0,
         doc="Whether the pump pumps. Not for the state a lab file declares: a pump that tripped would go on by itself.",
     )
-    voltage = Signal(float, "V", read=lambda pump: pump.read_number(MEASURED_VOLTAGE), poll_s=5.0)
-    current = Signal(float, "A", read=lambda pump: pump.read_number(MEASURED_CURRENT), poll_s=5.0)
-    status = Signal(str, read=lambda pump: pump.read_status(), poll_s=5.0)
+    voltage = Signal(
+        float,
+        "V",
+        read=lambda pump: pump.read_number(MEASURED_VOLTAGE),
+        poll_s=5.0,
+        doc="Voltage on the pump.",
+    )
+    current = Signal(
+        float,
+        "A",
+        read=lambda pump: pump.read_number(MEASURED_CURRENT),
+        poll_s=5.0,
+        doc="Ion current of the pump.",
+    )
+    status = Signal(
+        str, read=lambda pump: pump.read_status(), poll_s=5.0, doc="What the controller is doing."
+    )
     error = Signal(
         str, read=lambda pump: pump.read_error(), poll_s=5.0, doc="What is wrong; empty if nothing."
     )

@@ -145,6 +145,7 @@ class TimebaseDim3000(Device):
         read=lambda rf: rf.parameters()["out"] == 1,
         write=lambda rf, on: rf.set_parameters({"out": int(on)}),
         poll_s=5.0,
+        doc="Whether the output is on.",
     )
     fm_input = Signal(
         bool,

@@ -206,3 +206,8 @@ class WindowSession(Session):
                 self.send(encode(self.controller.address, self.controller.answer(found[1])))
         if len(self._buffer) > LONGEST_FRAME:
             del self._buffer[:-LONGEST_FRAME]
+
+
+def demo(now: Callable[[], float]) -> SimAgilentIpcMini:
+    """A controller whose pump holds a good vacuum."""
+    return SimAgilentIpcMini(VacuumChamber(), now, np.random.default_rng(1))

@@ -224,3 +224,8 @@ def _number(text: str) -> float:
     """A plain decimal number, NaN for anything else."""
     plain = text.replace(".", "", 1)
     return float(text) if plain.isascii() and plain.isdecimal() else math.nan
+
+
+def demo(now: Callable[[], float]) -> SimNovatech409B:
+    """A synthesizer with four channels."""
+    return SimNovatech409B([RfChannel() for _ in range(4)], now, np.random.default_rng(1))
