@@ -264,7 +264,7 @@ class Soak:
         if self.events.lost:
             self.violations.append(f"events were lost on the way: {self.events.lost}")
         if self.seconds >= SLOPE_FROM_S:
-            for which, name in ((1, "drivers"), (2, "instruments")):
+            for which, name in enumerate(("drivers", "instruments")):
                 slope = self.slope(which)
                 print(f"memory of the {name} after the first third: {slope:+.2f} MB/min")
                 if slope > SLOPE_MB_PER_MIN:
@@ -272,8 +272,8 @@ class Soak:
 
     def slope(self, which: int) -> float:
         """Growth of resident memory after the first third, MB/min, by least squares."""
-        points = [(sample[0] / 60, sample[which]["rss_mb"]) for sample in self.samples]
-        points = [(t, y) for t, y in points if t >= self.seconds / 180]
+        late = [sample for sample in self.samples if sample[0] >= self.seconds / 3]
+        points = [(t / 60, used[which]["rss_mb"]) for t, *used in late]
         mean_t, mean_y = (sum(column) / len(points) for column in zip(*points, strict=True))
         over = sum((t - mean_t) ** 2 for t, _ in points)
         return sum((t - mean_t) * (y - mean_y) for t, y in points) / over

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,15 @@ def unplaced(now: Callable[[], float]) -> dict[str, Any]:
     """Simulated instruments whose module has no ``demo``, or one in the dark, over parts of their own: driver file -> instrument."""
     import numpy as np
 
-    from simulated_hw.agilent_ipcmini import SimAgilentIpcMini
-    from simulated_hw.novatech_409b import SimNovatech409B
     from simulated_hw.scpi_generator import SimKeysight33622A
     from simulated_hw.single_quantum_atlas import SimAtlas
     from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
     from simulated_hw.world.parts import Nanowire, RfChannel
-    from simulated_hw.world.parts_vacuum import VacuumChamber
 
     rng = np.random.default_rng(1)
     lit = SimAtlas([Nanowire(), Nanowire()], lambda begin_s, end_s: [round(1e4 * (end_s - begin_s))] * 2, now)
     return {
         "single_quantum_atlas": lit,
-        "agilent_ipcmini": SimAgilentIpcMini(VacuumChamber(), now, rng),
-        "novatech_409b": SimNovatech409B([RfChannel() for _ in range(4)], now, rng),
         "scpi_generator": SimKeysight33622A([RfChannel(), RfChannel()], now, rng),
         "timebase_dim3000": SimTimebaseDim3000(RfChannel(), now, rng),
     }
@@ -56,7 +51,7 @@ def ni_card(now: Callable[[], float]) -> Any:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[tuple[dict[str, Any], list[tuple[str, str, str]]]]:
+def served() -> Generator[tuple[dict[str, Any], list[tuple[str, str, str]]]]:
     """Every simulated instrument by name; and instrument, driver and address of every device."""
     from labctl.lab import simulated
     from labctl.shelf import shelf
@@ -101,14 +96,12 @@ def serve() -> None:
     with served() as (instruments, devices):
         print(json.dumps(devices), flush=True)
         for line in sys.stdin:
-            match json.loads(line):
-                case ["on", str(name), list(kinds)]:
-                    for kind, amount in kinds:
-                        instruments[name].faults.switch(kind, amount)
-                case ["off", str(name)]:
-                    instruments[name].faults.clear()
-                case _:
-                    pass
+            order: list[Any] = json.loads(line)
+            if order[0] == "on":
+                for kind, amount in order[2]:
+                    instruments[order[1]].faults.switch(kind, amount)
+            elif order[0] == "off":
+                instruments[order[1]].faults.clear()
             print(json.dumps(usage()), flush=True)
 
 
@@ -137,11 +130,15 @@ class Instruments:
 
 
 def usage() -> dict[str, float]:
-    """Open descriptors, threads and resident memory of this process."""
+    """Open descriptors, threads and resident memory of this process.
+
+    Workers of the simulated card's gRPC pool are not counted: they are made as calls overlap, kept, and bounded.
+    """
+    workers = sum(thread.name.startswith("simulated-nidaqmx_") for thread in threading.enumerate())
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208  (the listing itself is one)
-        "threads": len(os.listdir("/proc/self/task")),  # noqa: PTH208
+        "threads": len(os.listdir("/proc/self/task")) - workers,  # noqa: PTH208
         "rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
     }
 

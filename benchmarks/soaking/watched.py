@@ -63,7 +63,12 @@ class Watched:
         """The device, every signal of it polled."""
         original = find_driver(driver, ROOT)
         body: dict[str, Any] = {"__module__": original.__module__, "manual": original.manual}
-        body["open"] = lambda device: self.counting(original.open)(device)
+        opened = self.counting(original.open)
+
+        def open_(device: Device) -> None:
+            opened(device)
+
+        body["open"] = open_
         for name, signal in original.signals.items():
             body[name] = copy.copy(signal)
             body[name].poll_s = POLL_S
