@@ -164,7 +164,10 @@ class WorldControl:
                     "doc": f"switch a fault on ({kinds}; or one of the instrument's own, such as unlock)",
                     "arguments": "(device, kind, amount=1)",
                 },
-                "clear": {"doc": "clear the wire faults of a device, or one of them", "arguments": "(device, kind=all)"},
+                "clear": {
+                    "doc": "clear the wire faults of a device, or one of them",
+                    "arguments": "(device, kind=all)",
+                },
                 "faults": {"doc": "faults that are on", "arguments": "()"},
                 "now": {"doc": "laboratory time, s", "arguments": "()"},
                 "sources": {"doc": "component values and their sources", "arguments": "()"},
