@@ -214,10 +214,11 @@ def _play_scenario(
         raise click.UsageError("give a DEVICE or --scenario, not both")
     faults = load(file) if file is not None else [Fault(at_s, device or "", kind or "", amount, for_s)]
     stop = threading.Event()
-    with (
-        places.on_signals(lambda *_: stop.set(), signal.SIGINT, signal.SIGTERM),
-        places.connect(5.0) as client,
-    ):
+
+    def end(number: int, _: Any) -> None:
+        stop.set()
+
+    with places.on_signals(end, signal.SIGINT, signal.SIGTERM), places.connect(5.0) as client:
         play(client, faults, stop, click.echo)
     if stop.is_set():
         click.get_current_context().exit(130)
