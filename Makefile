@@ -1,7 +1,7 @@
 # labctl from a checkout: `make setup demo` on a machine with Python 3.11 or newer and make.
 
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
