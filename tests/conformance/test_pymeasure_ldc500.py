@@ -60,6 +60,7 @@ def test_the_laser_side(sim: SimSrsLdc501, ldc: LDC500Series) -> None:
     with pytest.raises(Error, match="Error setting value"):
         ldc.ld.current_setpoint = 400
     ldc.ld.enabled = False
+    assert ldc.ld.enabled is False  # a setting has no answer: asking after it waits until it is done
     assert not sim.diode.on
     sim.diode.interlock_closed = False
     assert ldc.ld.interlock_closed is False
@@ -83,4 +84,5 @@ def test_the_temperature_side(sim: SimSrsLdc501, ldc: LDC500Series) -> None:
     assert ldc.check_errors() == [0, 0]
     assert ldc.tec.mode == "CT"
     ldc.tec.enabled = False
+    assert ldc.tec.enabled is False  # as above
     assert not sim.body.enabled

@@ -70,6 +70,7 @@ def test_a_lost_device_comes_back_to_its_declared_state_before_it_is_ready(
     with Subscriber(hub, f"device.{LASER}") as events:
         wait_until(lambda: instrument.values["power"] == 0.3, "declared")
         client.set(f"{LASER}.current", 0.15)
+        states_seen(events, "ready")  # the set made it settle
         instrument.reachable = False
         wait_until(lambda: state(client) == "lost", "lost (its poll fails)")
         with pytest.raises(NotConnectedError, match=r"alice\.laser is lost since \d+ s: .*connection lost"):

@@ -52,7 +52,7 @@ def test_the_virtual_demo_agrees_with_the_publication_and_repeats(tmp_path: Path
     assert all(a != b for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("moment", ["ready 1", "run 1 ", "heralds "])
+@pytest.mark.parametrize("moment", ["  ready ", "run 1 ", "heralds "])
 def test_ctrl_c_leaves_valid_runs(tmp_path: Path, moment: str):
     process = subprocess.Popen(
         [*DEMO, "--runs", str(tmp_path / "runs")],
