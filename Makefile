@@ -49,7 +49,7 @@ demo: setup
 	@$(BIN)/labctl demo
 
 test: setup-dev
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --reruns 2 --only-rerun "AssertionError|ConfigError|NoAnswerError|TimeoutError|Failed"
 
 # `make -k check` goes on after the first of these that fails.
 check: lint format types imports

@@ -13,7 +13,7 @@ from labctl.shelf import Shelved, shelf
 
 ROOT = Path(__file__).parents[2]
 SHELF = [one for one in shelf(ROOT) if not one.package]
-AT_ONCE = 6
+AT_ONCE = 10
 TRIED = [one for one in SHELF if one.kit]
 
 
