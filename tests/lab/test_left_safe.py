@@ -8,18 +8,17 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from labctl.clock import SystemClock
 from labctl.transport import connect
+from labctl.up.free_ports import free_ports
 
 pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
@@ -36,13 +35,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for name in ("drivers", "sequences", "simulated_hw", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     text = (ROOT / "configs" / "ca40_10km.toml").read_text()
-    ports: dict[str, str] = {}
-    with ExitStack() as held:
-        for port in dict.fromkeys(re.findall(r"\b177\d\d\b", text)):
-            sock = held.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports[port] = str(sock.getsockname()[1])
-    text = re.sub(r"\b177\d\d\b", lambda match: ports[match[0]], text)
+    old = list(dict.fromkeys(re.findall(r"\b177\d\d\b", text)))
+    ports = dict(zip(old, free_ports(len(old)), strict=True))
+    text = re.sub(r"\b177\d\d\b", lambda match: str(ports[match[0]]), text)
     (tmp_path / "configs" / "all.toml").write_text(text)
     alone = re.sub(r"^\[world[^\]]*\]\n(?:(?!\[).*\n)*", "", text, flags=re.MULTILINE)
     alone = re.sub(r"^\[demo\]\n(?:(?!\[).*\n)*", "", alone, flags=re.MULTILINE)

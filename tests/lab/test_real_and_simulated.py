@@ -19,6 +19,7 @@ import pytest
 
 from labctl.clock import SystemClock
 from labctl.sim.server import SimServer
+from labctl.up.free_ports import free_ports
 from simulated_hw.meerstetter_tec import SimMeerstetterTec
 from simulated_hw.world.parts import HeatedBody
 
@@ -69,14 +70,6 @@ def real_oven() -> Iterator[int]:
     )
     with server:
         yield port
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in held]
-    for sock in held:
-        sock.close()
-    return ports
 
 
 def test_one_device_is_simulated_and_the_other_is_the_real_one(real_oven: int, tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import pytest
 import xarray
 
 from labctl.run import journal
+from labctl.up.free_ports import free_ports
 
 pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
@@ -100,13 +99,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def on_free_ports(text: str) -> str:
     """The lab file under another name, each of its ports replaced by a free one."""
-    ports: dict[str, str] = {}
-    with ExitStack() as held:
-        for port in dict.fromkeys(re.findall(r"\b177\d\d\b", text)):
-            sock = held.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports[port] = str(sock.getsockname()[1])
-    text = re.sub(r"\b177\d\d\b", lambda match: ports[match[0]], text)
+    old = list(dict.fromkeys(re.findall(r"\b177\d\d\b", text)))
+    ports = dict(zip(old, free_ports(len(old)), strict=True))
+    text = re.sub(r"\b177\d\d\b", lambda match: str(ports[match[0]]), text)
     return text.replace('name = "ca40_10km"', 'name = "copy"', 1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from drivers.meerstetter_tec import MeerstetterTec
 from labctl.transport import connect
+from labctl.up.free_ports import free_ports
 
 LAB = Path(__file__).parents[2]
 OVEN = """
@@ -32,12 +32,6 @@ address = "tcp://127.0.0.1:17720"
 instrument = "simulated_hw.meerstetter_tec:SimMeerstetterTec"
 parts = ["alice.oven"]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 class Shell:
@@ -68,7 +62,7 @@ def labctl(tmp_path: Path) -> Iterator[Shell]:
     (folder / "configs").mkdir(parents=True)
     (folder / "drivers").mkdir()
     (folder / "configs" / "hub_only.toml").write_text(
-        f'name = "hub_only"\n[hub]\naddress = "tcp://127.0.0.1:{free_port()}"\n'
+        f'name = "hub_only"\n[hub]\naddress = "tcp://127.0.0.1:{free_ports(1)[0]}"\n'
     )
     shell = Shell(folder)
     yield shell
