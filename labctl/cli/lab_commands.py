@@ -48,7 +48,7 @@ def up_command(
 ) -> None:
     """Bring a lab up: its hub, one host process per node and, for a simulated lab, the world behind its addresses.
 
-    CONFIG is a lab file, or its name in configs/ (default: the first there). Stays until Ctrl-C, then makes every
+    CONFIG is a lab file, or its name in configs/ (default: see configs/default). Stays until Ctrl-C, then makes every
     device safe and ends.
 
     \b

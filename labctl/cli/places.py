@@ -49,12 +49,9 @@ def config_files() -> list[Path]:
 
 
 def config_file(given: str | None) -> Path:
-    """A lab file given as a path or by its name in ``configs/``; without one, the first of the lab folder."""
+    """A lab file given as a path or by its name in ``configs/``; without one, what ``configs/default`` names, or the only one there."""
     if given is None:
-        files = config_files()
-        if not files:
-            raise ConfigError(f"{lab_folder() / 'configs'}: no lab file there; give one, NAME.toml")
-        return files[0]
+        given = _default()
     path = Path(given)
     if path.exists() or path.suffix == ".toml":
         return path
@@ -65,6 +62,22 @@ def config_file(given: str | None) -> Path:
     raise ConfigError(
         f"no lab file {given!r} in {lab_folder() / 'configs'}; there are {', '.join(f.stem for f in files) or 'none'}"
     )
+
+
+def _default() -> str:
+    """Name of the lab file meant when none is given."""
+    folder = lab_folder() / "configs"
+    chosen = folder / "default"
+    if chosen.exists():
+        return chosen.read_text(encoding="utf-8").strip()
+    files = config_files()
+    if not files:
+        raise ConfigError(f"{folder}: no lab file there; give one, NAME.toml")
+    if len(files) > 1:
+        raise ConfigError(
+            f"{folder} has several lab files ({', '.join(file.stem for file in files)}): name one, or write the usual one's name into {chosen}"
+        )
+    return files[0].stem
 
 
 def load_config(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from labctl.config import LabConfig
     from labctl.schedule.items import Schedule
 
-config_option = click.option("--config", metavar="CONFIG", help="Lab file, or its name in configs/. Default: the first there.")  # fmt: skip
+config_option = click.option("--config", metavar="CONFIG", help="Lab file, or its name in configs/. Default: the one configs/default names.")  # fmt: skip
 
 
 def _schedule(sequence: str, pairs: tuple[str, ...], config: str | None) -> tuple[Schedule, LabConfig]:

@@ -27,7 +27,7 @@ def demo_command(
 ) -> None:
     """Bring a simulated lab up on free ports, take the data of its procedure, and compare with the publication.
 
-    CONFIG is a lab file, or its name in configs/ (default: the first there). The instruments speak their own
+    CONFIG is a lab file, or its name in configs/ (default: see configs/default). The instruments speak their own
     protocols over sockets (in-process with --virtual). Ctrl-C ends it in good order; what was taken is on disk.
 
     \b

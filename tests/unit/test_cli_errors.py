@@ -135,11 +135,28 @@ def test_a_schedule_that_cannot_run_lists_every_problem(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_usual_lab_file_is_named_or_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "lab_folder", lambda: tmp_path)
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    refused(labctl("check", "link"), f"{configs}: no lab file there")
+    for name in ("a", "b"):
+        (configs / f"{name}.toml").write_text(f'name = "{name}"\n')
+    refused(labctl("check", "link"), "several lab files (a, b)", "configs/default")
+    (configs / "default").write_text("b\n")
+    assert places.config_file(None) == configs / "b.toml"
+    (configs / "default").write_text("c\n")
+    refused(labctl("check", "link"), "no lab file 'c'", "there are a, b")
+    (configs / "default").unlink()
+    (configs / "a.toml").unlink()
+    assert places.config_file(None) == configs / "b.toml"
+
+
 def test_a_mistake_in_labctl_is_one_line_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(given: str | None) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(places, "config_files", broken)
+    monkeypatch.setattr(places, "config_file", broken)
     result = labctl("check", "link")
     refused(result, "ZeroDivisionError: oops (test_cli_errors.py, line ")
     (file,) = (tmp_path / "state" / "labctl").glob("error-*.txt")
@@ -148,7 +165,7 @@ def test_a_mistake_in_labctl_is_one_line_and_a_file(tmp_path: Path, monkeypatch:
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "config_files", lambda: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(places, "config_file", lambda _: os.kill(os.getpid(), signal.SIGINT))
     result = labctl("check", "link")
     assert result.exit_code == 130
     assert result.stderr == "labctl: interrupted\n"
