@@ -119,7 +119,8 @@ class WorldConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     model:       "module:Class" of the world
     build:       "module:function" that makes a simulated instrument from the world and a simulator table
-    parameters:  TOML file of component values, relative to the lab file
+    parameters:  TOML file of component values, relative to the lab file; it may extend another
+    changes:     component values that differ from that file's: table -> name -> value and source
     seed:        of all randomness
     speed:       laboratory seconds per real second
     """
@@ -127,6 +128,7 @@ class WorldConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     build: str
     parameters: str
+    changes: dict[str, Any] = {}
     seed: int = 1
     speed: float = 1.0
     simulator: dict[str, SimulatorConfig] = {}
@@ -175,7 +177,7 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> LabCon
     overrides:  tables merged over the file's, e.g. ``{"world": {"seed": 7}}``
     """
     file = Path(path)
-    return build(file, _merge(_tables(file, ()), dict(overrides or {})))
+    return build(file, merge(read_extended(file), overrides or {}))
 
 
 def build(file: Path, tables: dict[str, Any]) -> LabConfig:
@@ -273,7 +275,8 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not TOML: {error}") from None
 
 
-def _tables(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def read_extended(file: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A TOML file merged over the one it names with ``extends``, if any; for lab files and component values alike."""
     if file.resolve() in above:
         raise ConfigError(f"{file}: extends itself in a circle")
     tables = read_toml(file)
@@ -282,15 +285,16 @@ def _tables(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         return tables
     if not isinstance(base, str):
         raise ConfigError(f'{file}: extends must name one file, e.g. extends = "ca40_10km.toml"')
-    return _merge(_tables(file.parent / base, (*above, file.resolve())), tables)
+    return merge(read_extended(file.parent / base, (*above, file.resolve())), tables)
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables over tables: a table is merged key by key, anything else replaced."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = (
-            _merge(cast("dict[str, Any]", old), cast("dict[str, Any]", value))
+            merge(cast("dict[str, Any]", old), cast("dict[str, Any]", value))
             if isinstance(old, dict) and isinstance(value, dict)
             else value
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from labctl.clock import Clock, VirtualClock
-from labctl.config import LabConfig, WorldConfig, card_place, read_toml
+from labctl.config import LabConfig, WorldConfig, card_place, merge, read_extended
 from labctl.core.sim import SimCore
 from labctl.errors import ConfigError
 from labctl.lab import load, simulated
@@ -58,9 +58,9 @@ def make_world(
 ) -> tuple[Laboratory, dict[str, SimInstrument]]:
     """The world and its simulated instruments by device name; nothing is listening yet."""
     table = world_table(config)
-    file = config.path.parent / table.parameters
+    parameters = merge(read_extended(config.path.parent / table.parameters), table.changes)
     model = load(table.model, lab)
-    world = cast("Laboratory", model(read_toml(file), table.seed if seed is None else seed, clock))
+    world = cast("Laboratory", model(parameters, table.seed if seed is None else seed, clock))
     build = cast("Callable[[Laboratory, str, str, list[str]], SimInstrument]", load(table.build, lab))
     instruments: dict[str, SimInstrument] = {}
     for device, simulator in table.simulator.items():

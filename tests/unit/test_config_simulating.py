@@ -124,3 +124,18 @@ def test_every_device_of_the_real_lab_can_be_made() -> None:
     config = configs.load(REAL)
     for name in config.device:
         assert labs.device_maker(config, name, ROOT)().name == name
+
+
+def test_component_values_extend_a_file_and_are_changed_in_the_lab_file(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(
+        '[fibre]\nloss_db_per_km = [0.2, "guessed"]\nindex = [1.468, "published"]\n'
+    )
+    (tmp_path / "long.toml").write_text(
+        'extends = "base.toml"\n[fibre]\nloss_db_per_km = [0.16, "guessed"]\n'
+    )
+    world = configs.merge(
+        configs.read_extended(tmp_path / "long.toml"), {"fibre": {"index": [1.4, "guessed: by the lab file"]}}
+    )
+    assert world == {
+        "fibre": {"loss_db_per_km": [0.16, "guessed"], "index": [1.4, "guessed: by the lab file"]}
+    }
