@@ -12,8 +12,8 @@ from labctl.schedule.items import (
     Column,
     Draw,
     Gate,
-    HostPoint,
     Item,
+    LineTrigger,
     Pulse,
     Report,
     Schedule,
@@ -76,7 +76,7 @@ def decoupling(
     pulses:        number of π pulses
     readout:       length of the fluorescence window, ps
     threshold:     counts from which an ion is called bright
-    line_trigger:  wait for the mains before each shot (a host point)
+    line_trigger:  each shot begins at the same phase of the mains
     """
     prepare = Series(
         (
@@ -130,7 +130,7 @@ def decoupling(
             "bright_b": "counts_b.bright",
         }
     )
-    first: tuple[Item, ...] = (HostPoint("line trigger"),) if line_trigger else ()
+    first: tuple[Item, ...] = (LineTrigger("alice.mains"),) if line_trigger else ()
     body = Series(
         (
             *first,

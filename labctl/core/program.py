@@ -17,6 +17,7 @@ from labctl.schedule.items import (
     Gate,
     HostPoint,
     Item,
+    LineTrigger,
     Pulse,
     Repeat,
     Report,
@@ -158,7 +159,7 @@ class Choice:
     cases: dict[str, Step]
 
 
-Step = Straight | AttemptLoop | Chain | Loop | Choice | Feedback | Draw | Report | HostPoint | Track
+Step = Straight | AttemptLoop | Chain | Loop | Choice | Feedback | Draw | Report | HostPoint | LineTrigger | Track
 
 
 @dataclass(eq=False)
@@ -186,7 +187,7 @@ def _step(item: Item) -> Step:
             return Choice(item.on, {name: _step(case) for name, case in item.cases.items()})
         case Attempt():
             return _attempt(item)
-        case Feedback() | Draw() | Report() | HostPoint() | Track():
+        case Feedback() | Draw() | Report() | HostPoint() | LineTrigger() | Track():
             return item
         case _:
             raise CoreError(

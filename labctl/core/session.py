@@ -31,6 +31,12 @@ class ProgressMessage(msgspec.Struct, tag="progress", array_like=True, frozen=Tr
     rounds: int
 
 
+class HostPointMessage(msgspec.Struct, tag="host_point", array_like=True, frozen=True):
+    """The core waits at a host point until it is told to resume."""
+
+    name: str
+
+
 class FinishedMessage(msgspec.Struct, tag="finished", array_like=True, frozen=True):
     """The core has stopped: "complete", "stopped", or an error's name and text."""
 
@@ -40,7 +46,7 @@ class FinishedMessage(msgspec.Struct, tag="finished", array_like=True, frozen=Tr
     error: str = ""
 
 
-Message = RecordMessage | ProgressMessage | FinishedMessage
+Message = RecordMessage | ProgressMessage | HostPointMessage | FinishedMessage
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Message).decode
 PROGRESS_EVERY_PS = 200_000_000_000
@@ -139,8 +145,11 @@ class CoreSession:
                 last = now.time_ps
                 self._put(ProgressMessage(now.time_ps, now.attempts, now.rounds))
 
+        def host_point(name: str) -> None:
+            self._put(HostPointMessage(name))
+
         try:
-            end = self._core.run(program, rounds, record, self._control, progress, first_record)
+            end = self._core.run(program, rounds, record, self._control, progress, first_record, host_point)
         except LabError as error:
             self._put(FinishedMessage(type(error).__name__, error=str(error)))
         except Exception as error:  # noqa: BLE001  (whatever went wrong, the run must learn of it)

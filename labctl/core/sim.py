@@ -20,9 +20,10 @@ from labctl.core.course import Course
 from labctl.core.phase_filter import PhaseFilter
 from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight
 from labctl.errors import CoreError
-from labctl.schedule.items import Draw, Feedback, HostPoint, Report, Track
+from labctl.schedule.items import Draw, Feedback, HostPoint, LineTrigger, Report, Track
 from labctl.schedule.timeline import NOMINAL, ToneState
-from labctl.sim.played import Clicks, Odds, Record, World
+from labctl.sim.played import Clicks, Odds, Record, Segment, World
+from labctl.units import format_time
 
 TRACKED_CYCLES = 64
 """Reference cycles played before a herald: many times the memory of a phase tracker (about 4 to 11 cycles)."""
@@ -118,14 +119,17 @@ class SimCore:
         control: Control | None = None,
         progress: Callable[[Progress], None] | None = None,
         first_record: int = 0,
+        host_point: Callable[[str], None] | None = None,
     ) -> Progress:
         """Play the program ``rounds`` times, calling ``emit`` with each record as it is made.
 
         first_record:  number of the first record, for a run that is resumed
+        host_point:    told the name of a host point once the core waits there for ``Control.resume``
         """
         self._control = control or Control()
         self._emit = emit
         self._progress = progress
+        self._host_point = host_point
         self._run = run = _Run(records=first_record)
         run.origin_ps = run.time_ps = self._world.now_ps()
         with suppress(Stopped):
@@ -164,7 +168,11 @@ class SimCore:
                 self._report(step)
             case HostPoint():
                 self._control.pause()
+                if self._host_point is not None:
+                    self._host_point(step.name)
                 self._heed()
+            case LineTrigger():
+                self._wait_for_edge(step)
 
     def _play_straight(self, step: Straight) -> None:
         run = self._run
@@ -174,6 +182,20 @@ class SimCore:
             self._store(clicks, step)
         step.after(run.tones)
         run.time_ps += step.duration_ps
+        self._world.wait_until_ps(run.time_ps)
+
+    def _wait_for_edge(self, item: LineTrigger) -> None:
+        """The atoms go on by themselves meanwhile."""
+        run = self._run
+        with self._lock:
+            edge = self._world.next_edge_ps(item.line, run.time_ps)
+            if edge is None or edge - run.time_ps > item.limit:
+                raise CoreError(
+                    f"no rising edge on {item.line} within {format_time(item.limit)}; check what is connected to it"
+                )
+            waited = edge + item.reaction - run.time_ps
+            self._world.play(Segment((), (), waited), run.time_ps)
+        run.time_ps += waited
         self._world.wait_until_ps(run.time_ps)
 
     def _case(self, choice: Choice) -> Step:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from labctl.analysis.value import Estimate
 from labctl.clock import utc_now
-from labctl.core.session import FinishedMessage, Message, ProgressMessage, RecordMessage
+from labctl.core.session import FinishedMessage, HostPointMessage, Message, ProgressMessage, RecordMessage
 from labctl.errors import LabError, RunError, StorageError
 from labctl.run import folder as folders
 from labctl.run.journal import Journal
@@ -57,6 +57,9 @@ class Observer:
 
     def progress(self, message: ProgressMessage) -> None:
         """Time passes."""
+
+    def host_point(self, name: str) -> None:
+        """The core waits at a host point; it goes on when this returns (and nothing else holds it)."""
 
     def paused(self, reason: str) -> None:
         """Data-taking waits; "" when it goes on."""
@@ -239,7 +242,7 @@ class Runner:
 
     def _follow(self, messages: Iterator[Message | None], taking: _Taking) -> FinishedMessage:
         held = ""
-        stopping = False
+        stopping = waiting = False
         for message in messages:
             match message:
                 case RecordMessage():
@@ -247,6 +250,9 @@ class Runner:
                     taking.observer.record(message)
                 case ProgressMessage():
                     taking.observer.progress(message)
+                case HostPointMessage():
+                    taking.observer.host_point(message.name)
+                    waiting = True
                 case FinishedMessage():
                     return message
                 case None:
@@ -255,6 +261,9 @@ class Runner:
                 stopping = True
                 self._core.stop()
             held = self._hold(held, taking.journal, taking.observer)
+            if waiting and not held:
+                waiting = False
+                self._core.resume()
         raise RunError("the core went away without saying why; see the log of the host that runs it")
 
     def _hold(self, held: str, journal: Journal, observer: Observer) -> str:

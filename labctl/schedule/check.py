@@ -11,6 +11,7 @@ from labctl.schedule.items import (
     Feedback,
     Gate,
     Item,
+    LineTrigger,
     Pulse,
     Repeat,
     Schedule,
@@ -113,6 +114,8 @@ def _sizes(item: Item, path: Path, problems: Problems) -> tuple[int, int]:
             length, entries = max(0, item.duration), 1
         case Together() | Branch():
             length = max(lengths, default=0)
+        case LineTrigger():
+            length = max(0, item.reaction) + max(0, item.limit)
         case Repeat():
             length, entries = max(0, item.count) * lengths[0], max(0, item.count) * entries
         case _:
@@ -142,5 +145,7 @@ def _numbers(item: Item) -> tuple[int, ...]:
             return (item.limit, 0 if item.every is None else item.every.attempts)
         case Feedback():
             return (item.scale, item.offset)
+        case LineTrigger():
+            return (item.reaction, item.limit)
         case _:
             return ()

@@ -166,6 +166,25 @@ class HostPoint(msgspec.Struct, frozen=True, tag="host_point", forbid_unknown_fi
     name: str
 
 
+class LineTrigger(
+    msgspec.Struct, frozen=True, tag="line_trigger", omit_defaults=True, forbid_unknown_fields=True
+):
+    """Wait for the mains: what follows begins ``reaction`` ps after the next rising edge on an input.
+
+    Put it first in a shot, ``Series((LineTrigger("alice.mains"), prepare, ...))``, and every shot has the same phase of
+    the mains; how long one waited is in no register. Nothing is on meanwhile, so it stands neither in a Together nor in an
+    attempt loop.
+
+    line:      an input of kind "trigger": a comparator that is high while the mains voltage is positive
+    reaction:  from the edge to what follows, ps
+    limit:     how long to wait for an edge, ps; without one the core fails
+    """
+
+    line: str
+    reaction: int = 10_000_000
+    limit: int = 100_000_000_000
+
+
 Item = Union[  # noqa: UP007  (a recursive union has to be one that msgspec resolves)
     Pulse,
     Tone,
@@ -182,6 +201,7 @@ Item = Union[  # noqa: UP007  (a recursive union has to be one that msgspec reso
     Draw,
     Report,
     HostPoint,
+    LineTrigger,
 ]
 
 
@@ -237,7 +257,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def duration(item: Item) -> int | None:
-    """How long an item takes, ps; None where it depends on what happens (attempt loops, uneven branches)."""
+    """How long an item takes, ps; None where it depends on what happens (attempt loops, uneven branches, line triggers)."""
     match item:
         case Pulse() | Wait() | Gate():
             return item.duration
@@ -263,7 +283,7 @@ def duration(item: Item) -> int | None:
         case Branch():
             lengths = {duration(case) for case in item.cases.values()}
             return lengths.pop() if len(lengths) == 1 else None
-        case Attempt():
+        case Attempt() | LineTrigger():
             return None
         case _:
             return 0

@@ -14,6 +14,7 @@ from labctl.schedule.items import (
     Feedback,
     Gate,
     Item,
+    LineTrigger,
     Pulse,
     Repeat,
     Series,
@@ -72,6 +73,9 @@ class LineCheck:
                 return self._repeat(item, path, at, phases)
             case Attempt():
                 return self._attempt(item, inside(path, "attempt"), phases)
+            case LineTrigger():
+                self._trigger(item, path, at)
+                return Use(0, False), frozenset((0,))  # the core begins anew on every grid
             case Branch():
                 return self._branch(item, path, phases)
             case _:
@@ -171,6 +175,18 @@ class LineCheck:
             )
         if item.phase_turns is not None and not math.isfinite(item.phase_turns):
             problem(f"a phase of {item.phase_turns} turns", "give a number")
+
+    def _trigger(self, item: LineTrigger, path: Path, at: int | None) -> None:
+        line = self._known(item.line, path, at)
+        if line is not None and (line.direction, line.kind) != ("in", "trigger"):
+            inputs = [name for name, one in self._lines.items() if one.kind == "trigger"]
+            self._problems.add(
+                path,
+                f"waits for an edge of a line of direction {line.direction!r} and kind {line.kind!r}",
+                f"inputs of kind 'trigger': {', '.join(inputs) or 'none in this lab'}",
+                line=item.line,
+                time_ps=at,
+            )
 
     def _known(self, name: str, path: Path, at: int | None) -> Line | None:
         line = self._lines.get(name)

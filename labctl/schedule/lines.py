@@ -11,7 +11,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One output or input of a real-time core.
 
     direction:         "out" (a pulse turns it on) or "in" (a gate opens it)
-    kind:              "switch", "tone" (a DDS behind a switch: takes Tone) or "detector"
+    kind:              "switch", "tone" (a DDS behind a switch: takes Tone), "detector", or "trigger" (an input whose
+                       edges a LineTrigger waits for, e.g. of the mains)
     grid_ps:           times must be multiples of this
     shortest_ps:       shortest pulse or gate
     dead_ps:           shortest time off between two pulses; pulses that touch keep the line on and are fine
@@ -27,7 +28,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     direction: Literal["out", "in"] = "out"
-    kind: Literal["switch", "tone", "detector"] = "switch"
+    kind: Literal["switch", "tone", "detector", "trigger"] = "switch"
     grid_ps: int = 1
     shortest_ps: int = 1
     dead_ps: int = 0

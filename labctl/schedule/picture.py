@@ -17,6 +17,7 @@ from labctl.schedule.items import (
     Gate,
     HostPoint,
     Item,
+    LineTrigger,
     Mark,
     Pulse,
     Repeat,
@@ -277,6 +278,11 @@ def _note(item: Item) -> Note:
             return Note(f"record {some(list(item.columns), 20)}")
         case HostPoint():
             return Note(f"wait for the host: {item.name}")
+        case LineTrigger():
+            return Note(
+                f"wait for the next rising edge of {item.line}, {format_time(item.limit)} at most; go on "
+                f"{format_time(item.reaction)} after it"
+            )
         case _:
             return Note(type(item).__name__)
 

@@ -11,6 +11,7 @@ from labctl.schedule.items import (
     Draw,
     Gate,
     Item,
+    LineTrigger,
     Pulse,
     Repeat,
     Series,
@@ -61,6 +62,8 @@ class ShapeCheck:
                 self._draw(item, path)
             case Track():
                 self._track(item, path)
+            case LineTrigger():
+                self._trigger(item, path)
             case _:
                 pass
 
@@ -197,6 +200,23 @@ class ShapeCheck:
                 path,
                 f"cannot draw {item.into!r} with weights {_some([f'{weight:g}' for weight in item.weights])}",
                 "weights are not negative and not all zero",
+            )
+
+    def _trigger(self, item: LineTrigger, path: Path) -> None:
+        if item.reaction < self._reaction_ps:
+            self._problems.add(
+                path,
+                f"{format_time(item.reaction)} after the edge, but the core takes "
+                f"{format_time(self._reaction_ps)} to react",
+                f"give it reaction={self._reaction_ps} or more",
+                line=item.line,
+            )
+        if item.limit < 1:
+            self._problems.add(
+                path,
+                f"waits for an edge for {format_time(item.limit)}",
+                "two periods of the mains are 40 ms",
+                line=item.line,
             )
 
     def _track(self, item: Track, path: Path) -> None:

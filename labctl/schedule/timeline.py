@@ -131,7 +131,7 @@ def one_pass(item: Item, choose: Mapping[str, str] | None = None) -> Item:
 
     choose:  register -> the case taken where a branch reads it; without it, the first case
 
-    What takes no time (feedback, draws, tracking, reports, host points) is left out.
+    What takes no time (feedback, draws, tracking, reports, host points) is left out, and so are line triggers.
     """
     choose = choose or {}
     match item:

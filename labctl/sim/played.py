@@ -84,6 +84,10 @@ class World(Protocol):
         """Return when the laboratory clock has come to ``time_ps`` (at once in virtual time); not under the lock."""
         ...
 
+    def next_edge_ps(self, line: str, after_ps: int) -> int | None:
+        """When a trigger input (the mains) next rises after a laboratory time; None if never."""
+        ...
+
     def play(self, segment: Segment, start_ps: int) -> dict[str, Clicks]:
         """Play one segment once from ``start_ps``: atoms evolve under its pulses, its gates return clicks by register."""
         ...

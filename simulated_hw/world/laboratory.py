@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.clock import Clock
+from labctl.clock import Clock, VirtualClock
 from labctl.errors import ConfigError
 from labctl.sim.played import Clicks, Odds, PlayedPulse, Segment
 from simulated_hw.world import parameters as values
@@ -23,6 +23,8 @@ from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
+from simulated_hw.world.mains import LINES as MAINS_LINES
+from simulated_hw.world.mains import Mains
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
 from simulated_hw.world.parts_coils import CoilChannel
 from simulated_hw.world.parts_piezo import Piezo
@@ -53,6 +55,10 @@ INPUTS = 4
 MARKER = 2
 DRIFT_STEP_S = 1e-3
 """Parts drift in steps of this at least."""
+WANDER = 1e-3
+"""Odds hold, in virtual time, until slow wandering has changed them by this share (rms)."""
+LONGEST_CALM_S = 20.0
+"""No odds hold longer than this."""
 
 
 class Scene(NamedTuple):
@@ -108,11 +114,15 @@ class Laboratory:
         self._pmt = Photomultiplier(self.rng("alice.pmt"), p.readout.dark_hz)
         self._atoms = Atoms(p, self.rng, self._pmt)
         self._model = AttemptModel(p)
+        self._mains = None if p.mains is None else Mains(p.mains.frequency_hz, p.mains.start_turns)
         self._readings = Readings()
         self._clicks = self.rng("clicks")
         self._gates = MidpointGates(p, self.rng("gates"), self._phase, self._counters, self._tagger)
         self._parts = self._name_parts()
         self._drifted_s = 0.0
+        self._held: tuple[Scene, int] | None = None
+        """What the core was last told odds of, and until when (ps)."""
+        self._calm_s = self._calm_span_s()
         self._noise_hz_per_w = tuple(
             photon.noise_hz(1.0, p) * photon.fibre_transmission(node, p) / 2 for node in self._nodes
         )
@@ -198,6 +208,12 @@ class Laboratory:
         while (left := time_ps - self.now_ps()) > 0:
             self._clock.sleep(max(left / 1e12, math.ulp(self._clock.now())))
 
+    def next_edge_ps(self, line: str, after_ps: int) -> int | None:
+        """When a comparator of the mains next rises after a laboratory time, ps; None for other lines."""
+        if self._mains is None or line not in MAINS_LINES:
+            return None
+        return self._mains.next_edge_ps(after_ps)
+
     def play(self, segment: Segment, start_ps: int) -> dict[str, Clicks]:
         """Play one segment once; an attempt is drawn from its odds, whatever the ions did before."""
         with self.lock:
@@ -220,7 +236,7 @@ class Laboratory:
             if reading.attempt or reading.counter_gates or not starts_ps:
                 played = [self.play(segment, start) for start in starts_ps]
                 return {gate.into: [one[gate.into].count for one in played] for gate in segment.gates}
-            scene = self._look(starts_ps[-1] / 1e12)
+            scene = self._scene(starts_ps[-1])
             span_s = (starts_ps[-1] - starts_ps[0] + segment.duration_ps) / 1e12
             self._pmt.advance(starts_ps[0])
             self._atoms.pass_time([(reading, len(starts_ps))], span_s, scene.lights)
@@ -236,15 +252,19 @@ class Laboratory:
     def odds(self, body: Segment, start_ps: int) -> Odds:
         """Odds of the click patterns of one attempt from the instruments' state now."""
         with self.lock:
-            outlook = self.outlook(body, start_ps)
+            scene = self._look(start_ps / 1e12)
+            outlook = self._outlook(self._readings.of(body), scene)
             patterns = {pattern: outlook.probability(pattern) for pattern in outlook.patterns()}
-            return Odds(patterns, start_ps + round(self._p.run.slice_s * 1e12))
+            calm_s = self._calm_s if self._steady() else self._p.run.slice_s
+            until_ps = start_ps + round(calm_s * 1e12)
+            self._held = scene, until_ps
+            return Odds(patterns, until_ps)
 
     def play_given(self, body: Segment, pattern: str, start_ps: int) -> dict[str, Clicks]:
         """Play an attempt given its click pattern: click times, and the joint state of the ions."""
         with self.lock:
             reading = self._readings.of(body)
-            scene = self._look(start_ps / 1e12)
+            scene = self._scene(start_ps)
             outlook = self._outlook(reading, scene)
             if len(pattern) != len(outlook.gates) or set(pattern) - {"0", "1"}:
                 raise ConfigError(
@@ -255,7 +275,8 @@ class Laboratory:
     def skip(self, segments: Sequence[tuple[Segment, int]], start_ps: int, duration_ps: int) -> None:
         """Account for time in which segments were played so many times without a herald."""
         with self.lock:
-            scene = self._look((start_ps + duration_ps) / 1e12)
+            scene = self._scene(start_ps + duration_ps)
+            self._count_background(start_ps + duration_ps, scene)
             played = [(self._readings.of(segment), count) for segment, count in segments]
             for reading, count in played:
                 if reading.attempt:
@@ -298,9 +319,47 @@ class Laboratory:
             self._drifted_s = time_s
         arms = self._arm(0), self._arm(1)
         scene = Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
-        first, second = scene.detectors
-        self._counters.advance(round(time_s * 1e12), (first.noise_hz, second.noise_hz))
+        self._count_background(round(time_s * 1e12), scene)
         return scene
+
+    def _scene(self, time_ps: int) -> Scene:
+        """The laboratory within an attempt loop: what its odds were told of, as long as they hold."""
+        if self._held is not None and time_ps <= self._held[1]:
+            return self._held[0]
+        return self._look(time_ps / 1e12)
+
+    def _count_background(self, time_ps: int, scene: Scene) -> None:
+        first, second = scene.detectors
+        self._counters.advance(time_ps, (first.noise_hz, second.noise_hz))
+
+    def _steady(self) -> bool:
+        """Whether only slow wandering can change the odds until the core's caller touches something.
+
+        With a clock that runs by itself instruments may be touched at any time.
+        """
+        return (
+            isinstance(self._clock, VirtualClock)
+            and all(bench.steady() for bench in self._benches)
+            and all(polariser.steady() for polariser in self._polarisers)
+        )
+
+    def _calm_span_s(self) -> float:
+        """How long it takes the slow wandering of couplings and polarisation to change odds by ``WANDER`` (rms), s.
+
+        An Ornstein-Uhlenbeck process moves by sigma sqrt(2 t / tau) in a time t well below tau; light behind a polariser
+        that is off by an angle x changes by 2 x dx, and x is rarely beyond two sigma.
+        """
+        p = self._p
+        waits = [
+            node.coupling_drift_time_s / 2 * (WANDER / node.coupling_drift) ** 2
+            for node in self._nodes
+            if node.coupling_drift > 0
+        ]
+        if p.polarisation.drift_rad > 0:
+            waits.append(
+                p.polarisation.drift_time_s / 2 * (WANDER / (4 * p.polarisation.drift_rad**2)) ** 2
+            )
+        return max(p.run.slice_s, min([LONGEST_CALM_S, *waits]))
 
     def _arm(self, node: int) -> ArmState:
         bench, values_of = self._benches[node], self._nodes[node]

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from labctl.errors import ConfigError
 
@@ -253,6 +253,15 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The mains."""
+
+    frequency_hz: float = _number("Hz", 1.0, 1e3)
+    start_turns: float = _number("1", 0, 1)
+    """Phase of the voltage when the world begins, turns after its zero crossing from below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """How the laboratory is simulated."""
 
@@ -285,6 +294,8 @@ class Parameters:
     phase: Phase
     alignment: Alignment
     run: Run
+    mains: Grid | None = None
+    """None: this laboratory has no trigger from the mains."""
 
 
 TableT = TypeVar("TableT")
@@ -331,7 +342,9 @@ def _table(
     values: dict[str, Any] = {}
     for key, item in fields.items():
         place = f"{name}.{key}" if name else key
-        kind = hints[key]
+        if key not in content and item.default is not dataclasses.MISSING:
+            continue
+        kind = next((one for one in get_args(hints[key]) if one is not type(None)), hints[key])
         nested = dataclasses.is_dataclass(kind)
         if key not in content:
             what = f"table [{place}]" if nested else f"[{name}] {key}"

@@ -14,6 +14,7 @@ from labctl.schedule.items import Schedule
 from labctl.sim.played import Clicks, Odds, Record, Segment
 
 FOREVER = 2**60
+MAINS_PS = 20_000_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class FakeWorld:
     def wait_until_ps(self, time_ps: int) -> None:
         self.now = max(self.now, time_ps)
         self.wait(time_ps)
+
+    def next_edge_ps(self, line: str, after_ps: int) -> int | None:
+        return (after_ps // MAINS_PS + 1) * MAINS_PS if line.endswith("mains") else None
 
     def odds_at(self, time_ps: int) -> Odds:
         until = FOREVER
