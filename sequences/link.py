@@ -37,6 +37,8 @@ PI_TIME = 10 * us
 """Length of a π pulse of the 729 nm qubit line at nominal amplitude."""
 EXCITATION = 2_250
 """Length of the 854 nm pulse, ps: 2.25 ns."""
+DECISION = 1_034 * ns
+"""From the earliest arrival of a herald at a node to the next thing it does."""
 
 
 def link(
@@ -51,8 +53,14 @@ def link(
     threshold: int = 5,
     reference_contrast: float = 0.99,
     phase_diffusion_rad2_per_s: float = 15.0,
+    echo: int = 0,
+    stored: int = 0,
+    checks: int = 0,
 ) -> Schedule:
     """One heralded pair and its measurement.
+
+    What makes a round void (PHYSICS.md 8.6: the phase's uncertainty, the clicks of the last reference slot) is known before
+    its setting is drawn and stands in its record. After the draw nothing is void: an ion without counts is a dark one.
 
     alpha:         probability that the 854 nm pulse brings an ion to P3/2, 0 to 1
     measure:       "fidelity" (populations and an 8-point parity fringe), "tomography" (9 Pauli bases) or "bell"
@@ -65,13 +73,17 @@ def link(
     readout:       length of the fluorescence window, ps
     threshold:     counts from which an ion is called bright
     reference_contrast, phase_diffusion_rad2_per_s:  what the phase tracker assumes
+    echo:          729 nm π pulses while the light and the herald travel, equally spaced (Carr-Purcell): none, 1 or more
+    stored:        how long a heralded pair waits for its measurement, ps
+    checks:        time after each measurement before the next round, ps: checks of ions, locks and levels
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    after = {"readout": readout, "threshold": threshold, "echo": echo, "stored": stored}
     body = Series(
         (
             Attempt(
-                attempt(alpha, flight, window, window_lead),
+                attempt(alpha, flight, window, window_lead, echo),
                 gates=("click_0", "click_1"),
                 outcomes={"00": "again", "10": "psi_plus", "01": "psi_minus", "11": "again"},
                 limit=limit,
@@ -80,11 +92,12 @@ def link(
             Branch(
                 "herald",
                 {
-                    "psi_plus": measurement(measure, 0, readout, threshold),
-                    "psi_minus": measurement(measure, TURN // 2, readout, threshold),
+                    "psi_plus": measurement(measure, 0, **after),
+                    "psi_minus": measurement(measure, TURN // 2, **after),
                     "timeout": Wait(1 * us),
                 },
             ),
+            *((Wait(checks),) if checks else ()),
         ),
         name="link",
     )
@@ -98,8 +111,40 @@ def link(
             "window": window,
             "readout": readout,
             "threshold": threshold,
+            "flight": flight,
+            "echo": echo,
+            "stored": stored,
+            "checks": checks,
         },
         columns=COLUMNS,
+    )
+
+
+def long_link(
+    alpha: float = 0.05,
+    measure: str = "fidelity",
+    flight: int = 247_283 * ns,
+    echo: int = 1,
+    window: int = 60 * ns,
+    limit: int = 10_000_000,
+    phase_diffusion_rad2_per_s: float = 15.0,
+    stored: int = 0,
+    checks: int = 0,
+) -> Schedule:
+    """``link`` over 101 km of fibre: 50.5 km and 247.3 us from node to midpoint, and an echo on the way.
+
+    Arguments as those of ``link``.
+    """
+    return link(
+        alpha,
+        measure,
+        flight=flight,
+        window=window,
+        limit=limit,
+        phase_diffusion_rad2_per_s=phase_diffusion_rad2_per_s,
+        echo=echo,
+        stored=stored,
+        checks=checks,
     )
 
 
@@ -150,10 +195,14 @@ def reference_gates() -> tuple[Item, ...]:
     )
 
 
-def attempt(alpha: float, flight: int, window: int, lead: int) -> Item:
-    """One attempt: pump, 729 nm π, 854 nm pulse, flight, gate, herald return and decision: 80 us at 10 km."""
+def attempt(alpha: float, flight: int, window: int, lead: int, echo: int = 0) -> Item:
+    """One attempt: pump, 729 nm π, 854 nm pulse, flight, gate, herald return and decision: 80 us at 10 km.
+
+    echo:  π pulses between the 854 nm pulse and the end of the attempt
+    """
     amplitude = 2 / math.pi * math.asin(math.sqrt(alpha))
     excite_at = 20 * us + PI_TIME
+    back = 2 * flight + DECISION
     nodes = tuple(
         Series(
             (
@@ -162,6 +211,7 @@ def attempt(alpha: float, flight: int, window: int, lead: int) -> Item:
                 Pulse(f"{node}.qubit_729", PI_TIME),
                 Tone(f"{node}.excite_854", amplitude=amplitude),
                 Pulse(f"{node}.excite_854", EXCITATION),
+                *echoes(node, back - EXCITATION, echo),
             ),
             name=f"{node}_excite",
         )
@@ -175,21 +225,40 @@ def attempt(alpha: float, flight: int, window: int, lead: int) -> Item:
         ),
         name="midpoint",
     )
-    decision = Series(
-        (Wait(excite_at + 2 * flight + 1_034 * ns), Mark("herald received")), name="herald_return"
-    )
+    decision = Series((Wait(excite_at + back), Mark("herald received")), name="herald_return")
     return Together((*nodes, gate, decision), name="attempt")
 
 
-def measurement(measure: str, sign: int, readout: int, threshold: int) -> Item:
+def echoes(node: str, span: int, count: int) -> tuple[Item, ...]:
+    """``count`` π pulses on one ion in ``span`` ps of waiting: equally spaced, half an interval at both ends."""
+    if count < 0:
+        raise ValueError(f"echo must be 0 or more pulses, not {count}")
+    grid = 1 * ns
+    items: list[Item] = []
+    at = 0
+    for k in range(count):
+        begin = (2 * k + 1) * span // (2 * count) - PI_TIME // 2
+        begin += -begin % grid + (-(EXCITATION % grid)) % grid  # onto the grid of the line
+        if begin < at:
+            raise ValueError(f"{count} echo pulses of {PI_TIME} ps do not fit into {span} ps")
+        items += [Wait(begin - at), Pulse(f"{node}.qubit_729", PI_TIME)]
+        at = begin + PI_TIME
+    return tuple(items)
+
+
+def measurement(
+    measure: str, sign: int, readout: int, threshold: int, echo: int = 0, stored: int = 0
+) -> Item:
     """What follows a herald: settings drawn, phase fed forward, ions rotated and read out.
 
     sign:  microturns added for the detector that clicked
+    echo:  π pulses that both ions have had since: an odd number swaps them, and the sign of the pair's phase
     """
+    scale = -1 if echo % 2 else 1
     if measure == "fidelity":
         rotations: dict[str, Item] = {"0": Wait(PI_TIME // 2)}
         for k in range(8):
-            rotations[str(k + 1)] = rotate_both(PI_TIME // 2, 0.0, PI_TIME // 2, sign + k * TURN // 8)
+            rotations[str(k + 1)] = rotate_both(PI_TIME // 2, 0.0, PI_TIME // 2, sign + k * TURN // 8, scale)
         chosen = Series((Draw("setting", (8.0,) + (1.0,) * 8), Branch("setting", rotations)))
         settings = {"setting": "setting"}
     elif measure == "tomography":
@@ -201,11 +270,12 @@ def measurement(measure: str, sign: int, readout: int, threshold: int) -> Item:
                     (0.75, 0.0)[a % 2],
                     PI_TIME // 2 if b < 2 else 0,
                     sign + (750_000, 0)[b % 2],
+                    scale,
                 )
         chosen = Series((Draw("setting", (1.0,) * 9), Branch("setting", bases)))
         settings = {"setting": "setting"}
     elif measure == "bell":
-        chosen = bell_settings(sign)
+        chosen = bell_settings(sign, scale)
         settings = {"setting_a": "setting_a", "setting_b": "setting_b"}
     else:
         raise ValueError(f"measure must be fidelity, tomography or bell, not {measure!r}")
@@ -218,14 +288,14 @@ def measurement(measure: str, sign: int, readout: int, threshold: int) -> Item:
         name="readout",
     )
     return Series(
-        (chosen, read, Report({**RECORD, **settings})),
+        (*((Wait(stored),) if stored else ()), chosen, read, Report({**RECORD, **settings})),
         name=f"measure_{measure}",
         kind="anchored",
         reaction=1 * us,
     )
 
 
-def bell_settings(sign: int) -> Item:
+def bell_settings(sign: int, scale: int = 1) -> Item:
     """CHSH and key settings: A0 = Z, A1 = X; B0, B1 = (Z ± X)/√2, B2 = Z (PHYSICS.md 3.4)."""
     cases: dict[str, Item] = {}
     eighth = PI_TIME // 4
@@ -234,7 +304,7 @@ def bell_settings(sign: int) -> Item:
         cases[a] = Branch(
             "setting_b",
             {
-                b: rotate_both(length_a, phase_a, length_b, sign + phase_b)
+                b: rotate_both(length_a, phase_a, length_b, sign + phase_b, scale)
                 for b, (length_b, phase_b) in bob.items()
             },
         )
@@ -243,15 +313,15 @@ def bell_settings(sign: int) -> Item:
     )
 
 
-def rotate_both(length_a: int, phase_a_turns: float, length_b: int, offset_b: int) -> Item:
-    """Rotate both ions on 729 nm at once; Bob's phase is the tracked optical phase plus ``offset_b`` microturns."""
+def rotate_both(length_a: int, phase_a_turns: float, length_b: int, offset_b: int, scale: int = 1) -> Item:
+    """Rotate both ions on 729 nm at once; Bob's phase is ``scale`` times the tracked optical phase plus ``offset_b`` microturns."""
     alice: tuple[Item, ...] = (Tone("alice.qubit_729", phase_turns=phase_a_turns),)
     bob: tuple[Item, ...] = ()
     if length_a:
         alice += (Pulse("alice.qubit_729", length_a),)
     if length_b:
         bob += (Pulse("bob.qubit_729", length_b),)
-    forward = Feedback("phase", "bob.qubit_729", scale=1, offset=offset_b % TURN)
+    forward = Feedback("phase", "bob.qubit_729", scale=scale, offset=offset_b % TURN)
     return Series((forward, Together((Series(alice), Series(bob), Wait(PI_TIME // 2)))), name="analysis")
 
 
