@@ -103,6 +103,12 @@ class Ttl:
         assert isinstance(up_to, int64)
         if self._waiting:
             return int64(self._waiting.pop(0))
+        if self._opened is not None:  # asked while it is open: the clicks so far
+            seen = self._machine.clicks(self._name, self._opened, int(up_to))
+            if seen:
+                self._waiting, self._opened = seen[1:], seen[-1] + 1
+                self._machine.wall = max(self._machine.wall, seen[0]) + 500
+                return int64(seen[0])
         self._machine.wait(up_to)
         return int64(-1)
 

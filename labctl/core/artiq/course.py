@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labctl.core.artiq.plan import (
     Attempts,
+    Await,
     Block,
     Cases,
     Chain,
@@ -37,10 +38,10 @@ class Step:
 
     what:       a block, or something without events
     origin_mu:  of the block, from the origin of the segment
-    segment:    counts host points passed
+    segment:    counts host points and line triggers passed
     """
 
-    what: Block | Follow | Feed | Pick | Keep | Stop
+    what: Block | Follow | Feed | Pick | Keep | Stop | Await
     origin_mu: int
     segment: int
     free: bool = False
@@ -92,6 +93,9 @@ def _steps(plan: Plan, node: Node, choices: Choices, most: int | None, now: _Now
         case Stop():
             yield Step(node, now.origin_mu, now.segment, turns=now.turns)
             now.origin_mu, now.segment = 0, now.segment + 1
+        case Await():
+            yield Step(node, now.origin_mu, now.segment, turns=now.turns)
+            now.origin_mu, now.segment = node.rest_mu, now.segment + 1
         case _:
             yield Step(node, now.origin_mu, now.segment, turns=now.turns)
 
@@ -150,6 +154,9 @@ def events(plan: Plan, choices: Choices) -> list[Played]:
             for event in block.events:
                 time_mu = on_grid(plan, event, step.origin_mu + event.time_mu)
                 found.append(Played(step.segment, time_mu, event, block.name))
+        elif isinstance(step.what, Await):
+            found.append(Played(step.segment, step.origin_mu, step.what.opening, step.what.name))
+            found.append(Played(step.segment + 1, 0, step.what.closing, step.what.name))
     return found
 
 

@@ -9,6 +9,7 @@ from labctl.core.artiq.names import Names, nodes
 from labctl.core.artiq.plan import (
     PICK_RANGE,
     Attempts,
+    Await,
     Block,
     Cases,
     Chain,
@@ -22,7 +23,7 @@ from labctl.core.artiq.plan import (
     Stop,
     Turns,
 )
-from labctl.core.artiq.text import Text, identifier
+from labctl.core.artiq.text import Text, identifier, quoted
 from labctl.units import s
 
 TRACKER_POINTS = 64
@@ -71,7 +72,10 @@ class KernelWriter:
             self._phase_word()
         if any(isinstance(node, Pick) for node in found):
             self._draw()
-        if any(play.free for play in self._plays()):
+        awaits = [node for node in found if isinstance(node, Await)]
+        for node in awaits:
+            self._await(node)
+        if awaits or any(play.free for play in self._plays()):
             self._later()
 
     def _plays(self) -> list[Play]:
@@ -122,6 +126,10 @@ class KernelWriter:
                 text.add(f'self.host_point("{identifier(node.name)}")')
                 text.add("self.core.break_realtime()")
                 self._new_timeline()
+            case Await():
+                text.add(f"t = self.{node.name}(t)", node.place, f"the next rising edge of {node.line}")
+                text.add("self.origin = t")
+                text.add(f"t += {node.rest_mu}", node.place)
 
     def _loop_name(self, node: Attempts) -> str:
         wanted = f"loop_{identifier(node.into)}"
@@ -204,6 +212,34 @@ class KernelWriter:
             self._play(between)
             for track in node.tracks:
                 text.add(f"self.follow_{identifier(track.into)}(t)")
+
+    def _await(self, node: Await) -> None:
+        plan, text = self._plan, self._text
+        device, mask = f"self.{self._names.device(node.device)}", plan.coarse_mu - 1
+        doc = (
+            f"Wait for the next rising edge of {node.line}: {node.close_mu} mu after it, on the coarse grid."
+        )
+        with text.method(node.name, "t: TInt64", "TInt64", doc):
+            text.add("t = self.later(t, 5000)")
+            text.add("at_mu(t)")
+            text.add(f"{device}._set_sensitivity(1)", node.place, f"{node.line} open")
+            text.add(f"edge = {device}.timestamp_mu(t + {node.limit_mu})", node.place)
+            text.add("if edge < 0:")
+            with text.inside():
+                text.add("self.core.break_realtime()")
+                text.add(f"{device}._set_sensitivity(0)")
+                text.add(
+                    f'raise ValueError("no rising edge on {quoted(node.line)}: check what is connected to it")'
+                )
+            after = f" + {plan.phase_mu}" if plan.phase_mu else ""
+            text.add(f"t = ((edge + {node.close_mu + mask}) & ~{mask}){after}")
+            text.add("at_mu(t)")
+            text.add(f"{device}._set_sensitivity(0)", node.place, f"{node.line} close")
+            text.add(f"edge = {device}.timestamp_mu(t)", comment="edges of a comparator that bounces")
+            text.add("while edge >= 0:")
+            with text.inside():
+                text.add(f"edge = {device}.timestamp_mu(t)")
+            text.add("return t")
 
     def _later(self) -> None:
         text, mask = self._text, self._plan.coarse_mu - 1

@@ -21,7 +21,7 @@ from labctl.core.artiq.slack import CALIBRATED, Costs, Slack
 from labctl.core.artiq.tones import State
 from labctl.core.artiq.walk import Walk
 from labctl.schedule.check import check
-from labctl.schedule.items import Feedback, Report, Schedule, to_json
+from labctl.schedule.items import Feedback, LineTrigger, Report, Schedule, to_json
 from labctl.schedule.lines import Line
 from labctl.schedule.problem import Problem, Problems
 
@@ -56,7 +56,7 @@ def lower(
         return Lowered(None, [], found, {})
     tree = shape(schedule, problems)
     used = {name for piece in pieces(tree) for name in piece.timeline.lines}
-    used |= {act.item.line for act in acts(tree) if isinstance(act.item, Feedback)}
+    used |= {act.item.line for act in acts(tree) if isinstance(act.item, (Feedback, LineTrigger))}
     used |= {name for piece in pieces(tree) for name in piece.leaves}
     bound = bind(config, lines, [name for name in lines if name in used], db, problems)
     if problems.all():

@@ -158,7 +158,33 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     name: str
 
 
-Node = Union[Play, Attempts, Chain, Turns, Cases, Follow, Feed, Pick, Keep, Stop]  # noqa: UP007  (recursive)
+class Await(msgspec.Struct, frozen=True, tag="await"):
+    """Open an input until its first rising edge; the timeline begins anew ``close_mu`` after the edge, where it is closed.
+
+    What follows begins ``rest_mu`` after that. ``opening`` and ``closing`` are at 0 of the old and of the new timeline.
+    """
+
+    name: str
+    line: str
+    place: str
+    device: str
+    channel: int
+    close_mu: int
+    rest_mu: int
+    limit_mu: int
+
+    @property
+    def opening(self) -> Event:
+        """The event that opens the input."""
+        return Event(0, "open", self.device, self.channel, self.line, place=self.place)
+
+    @property
+    def closing(self) -> Event:
+        """The event that closes it."""
+        return Event(0, "close", self.device, self.channel, self.line, place=self.place)
+
+
+Node = Union[Play, Attempts, Chain, Turns, Cases, Follow, Feed, Pick, Keep, Stop, Await]  # noqa: UP007  (recursive)
 
 PICK_RANGE = 2_147_483_562
 """Numbers drawn are 0 .. PICK_RANGE - 1 (L'Ecuyer 1988, doi:10.1145/62959.62969)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labctl.core.artiq.course import FEWEST_TURNS, Choices, Step, courses, on_grid, steps
-from labctl.core.artiq.plan import Block, Cases, Chain, Event, Plan, Stop, Turns
+from labctl.core.artiq.plan import Await, Block, Cases, Chain, Event, Plan, Stop, Turns
 from labctl.core.artiq.slack import Costs, Cpu, Slack
 from labctl.core.artiq.tones import AD9910_SET, AD9910_TRACKING, AD9912_SET, LONG_AGO
 from labctl.schedule.problem import Path, Problems
@@ -50,7 +50,7 @@ def _course(
     for step in steps(plan, choices, UNROLLED):
         if not isinstance(step.what, Block):
             cpu.act(step.what)
-            if isinstance(step.what, Stop):
+            if isinstance(step.what, (Stop, Await)):
                 grid.begin()
                 shift = 0
             continue

@@ -14,6 +14,7 @@ from labctl.schedule.items import (
     Gate,
     HostPoint,
     Item,
+    LineTrigger,
     Pulse,
     Repeat,
     Report,
@@ -90,10 +91,10 @@ class Choice:
 
 @dataclass(eq=False)
 class Act:
-    """Something that takes no time."""
+    """Something without edges of its own."""
 
     path: Path
-    item: Feedback | Draw | Report | HostPoint | Track
+    item: Feedback | Draw | Report | HostPoint | LineTrigger | Track
 
 
 Shape = Piece | Tries | Row | Loop | Choice | Act
@@ -118,7 +119,7 @@ def _shape(item: Item, path: Path, problems: Problems) -> Shape:
             return Choice(path, item.on, cases)
         case Attempt():
             return _tries(item, inside(path, "attempt"))
-        case Feedback() | Draw() | Report() | HostPoint() | Track():
+        case Feedback() | Draw() | Report() | HostPoint() | LineTrigger() | Track():
             return Act(path, item)
         case _:
             problems.add(
@@ -235,7 +236,7 @@ def pieces(part: Shape) -> Iterator[Piece]:
 
 
 def acts(part: Shape) -> Iterator[Act]:
-    """Everything that takes no time, in the order of the schedule."""
+    """Everything without edges of its own, in the order of the schedule."""
     match part:
         case Act():
             yield part
@@ -270,4 +271,4 @@ def begins_with(part: Shape, then: set[str]) -> set[str]:
             found = [begins_with(case, then) for case in part.cases.values()]
             return set[str].intersection(*found) if found else then
         case Act():
-            return set() if isinstance(part.item, HostPoint) else then
+            return set() if isinstance(part.item, (HostPoint, LineTrigger)) else then

@@ -10,7 +10,7 @@ from collections import deque
 
 import msgspec
 
-from labctl.core.artiq.plan import Block, Event, Feed, Follow, Keep, Pick, Stop
+from labctl.core.artiq.plan import Await, Block, Event, Feed, Follow, Keep, Pick, Stop
 from labctl.core.artiq.tones import AD9910_SET, AD9910_TRACKING, AD9912_SET
 
 
@@ -125,7 +125,7 @@ class Cpu:
             return None
         return Slack(block.name, least, time_mu, line, self.block_mu(block), first)
 
-    def act(self, what: Follow | Feed | Pick | Keep | Stop) -> None:
+    def act(self, what: Follow | Feed | Pick | Keep | Stop | Await) -> None:
         """Do something that puts no event in."""
         costs = self._costs
         match what:
@@ -139,3 +139,6 @@ class Cpu:
                 self.now_mu += self.mu(costs.keep_ns)
             case Stop():
                 self.begin()
+            case Await():  # the new timeline begins when the input closes; reading it ends the gate latency later
+                self._waiting.clear()
+                self.now_mu = costs.gate_latency_coarse * self._coarse + self.mu(costs.read_ns)

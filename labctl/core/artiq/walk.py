@@ -9,6 +9,7 @@ from labctl.core.artiq.piece import PieceLowering, System, filled
 from labctl.core.artiq.plan import (
     PICK_RANGE,
     Attempts,
+    Await,
     Block,
     Cases,
     Chain,
@@ -23,13 +24,16 @@ from labctl.core.artiq.plan import (
 )
 from labctl.core.artiq.shape import Act, Choice, Loop, Piece, Row, Shape, Tries, begins_with
 from labctl.core.artiq.tones import State, Words, joined
-from labctl.schedule.items import Draw, Feedback, HostPoint, Report, Series, Track
+from labctl.schedule.items import Draw, Feedback, HostPoint, LineTrigger, Report, Series, Track
 from labctl.schedule.problem import Path
 from labctl.schedule.timeline import NOMINAL, flatten
+from labctl.units import format_time, us
 
 WordsThen = Mapping[str, tuple[Words, int]]
 """Line -> words its DDS has to hold so long after the end of a block."""
 MOST_ATTEMPTS = 2**31 - 1
+FASTEST_TRIGGER_PS = 8 * us
+"""From an edge to what follows: reading it, closing the input and emptying it take about 3 us of CPU time."""
 MOST_EVENTS = 200_000
 """Most events in one block: a table of more does not fit beside the program."""
 
@@ -45,6 +49,7 @@ class Walk:
         self._reports: list[dict[str, str]] = []
         self._follows: dict[str, Follow] = {}
         self._loops = 0
+        self._awaits = 0
         self.consistent = True
         """Whether the plan can be played on paper, in spite of problems."""
 
@@ -269,6 +274,34 @@ class Walk:
             case HostPoint():
                 state.align = self._phase_mu  # the kernel begins a new timeline there
                 return Stop(act.item.name)
+            case LineTrigger():
+                return self._await(act.item, act.path, state)
+
+    def _await(self, item: LineTrigger, path: Path, state: State) -> Node:
+        ref_ps, coarse = self.system.ref_period_ps, self.system.coarse_mu
+        bound = self.system.bound.get(item.line)
+        state.align = self._phase_mu  # the kernel begins a new timeline at the edge
+        if bound is None or bound.input is None:
+            return Chain([])
+        if item.reaction < FASTEST_TRIGGER_PS:
+            self.system.problems.add(
+                path,
+                f"{format_time(item.reaction)} after the edge, but ARTIQ has to close the input and to read it first",
+                f"give it reaction={FASTEST_TRIGGER_PS} or more",
+                line=item.line,
+            )
+        close = item.reaction // ref_ps // 2 // coarse * coarse
+        self._awaits += 1
+        return Await(
+            f"await_{self._awaits}",
+            item.line,
+            " / ".join(path),
+            bound.input.name,
+            bound.input.channel,
+            close,
+            item.reaction // ref_ps - close,
+            item.limit // ref_ps,
+        )
 
     def _feed(self, item: Feedback, path: Path, state: State) -> Node:
         variable = "pow_" + item.line.replace(".", "_")
