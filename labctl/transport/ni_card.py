@@ -1,0 +1,103 @@
+"""NI cards through NI's own API, here or on another computer: ``nidaqmx://host:port/Dev1``."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from labctl.errors import ConfigError, NotConnectedError
+from labctl.transport.base import Transport
+
+
+class NidaqmxTransport(Transport):
+    """Calls to an NI card by NI's own API: ``nidaqmx://host:port/Dev1`` through a gRPC device server, ``nidaqmx://local/Dev1`` through the driver installed here.
+
+    It carries calls of the ``nidaqmx`` package, not bytes: a driver hands ``session()`` to ``nidaqmx.Task``. A call that
+    does not say itself how long it may wait is given up after ``timeout_s``.
+    """
+
+    def __init__(self, address: str, device: str = "", timeout_s: float = 1.0) -> None:
+        super().__init__(address, device, timeout_s)
+        self._channel: Any = None
+        self._local = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a channel (or the local driver is used)."""
+        return self._local or self._channel is not None
+
+    @property
+    def card(self) -> str:
+        """NI's name of the card."""
+        return self.address.card
+
+    def session(self, name: str) -> Any:
+        """``nidaqmx.GrpcSessionOptions`` for a task called ``name``; None for the local driver. Connects if need be.
+
+        A task of that name that is left from a connection that broke is taken up again.
+        """
+        if self._stale or not self.is_open:
+            self.reset()
+        if self._local:
+            return None
+        import nidaqmx
+
+        return nidaqmx.GrpcSessionOptions(self._channel, name)
+
+    def _open(self) -> None:
+        try:
+            import grpc
+            import nidaqmx  # noqa: F401  # pyright: ignore[reportUnusedImport]  # (the message says here what to install)
+        except ImportError as error:
+            raise ConfigError(
+                f"{self.where}: needs the package {error.name!r}: pip install 'labctl[nidaq]'"
+            ) from None
+        if self.address.target.startswith("local/"):
+            self._local = True
+            return
+        host, port = self.address.host, self.address.port
+        try:  # gRPC itself would say neither at once nor why
+            socket.create_connection((host, port), timeout=max(self.timeout_s, 0.5)).close()
+        except OSError as error:
+            raise NotConnectedError(
+                f"{self.where}: cannot connect ({error.strerror or error}); check that the computer with the card is on and its NI gRPC Device Server runs and listens beyond loopback"
+            ) from None
+        options = [
+            ("grpc.max_receive_message_length", -1),  # a long read is more than the usual 4 MiB
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),  # a new channel does not wait for an old one's retries
+        ]
+        channel = grpc.insecure_channel(self.address.target.rpartition("/")[0], options)
+        self._channel = _with_deadlines(channel, max(self.timeout_s, 0.5))
+
+    def _close(self) -> None:
+        self._local = False
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _send(self, data: bytes) -> None:
+        raise ConfigError(f"{self.where}: carries NI-DAQmx calls, not bytes; use another address")
+
+    def _receive(self, timeout_s: float) -> bytes:
+        raise ConfigError(f"{self.where}: carries NI-DAQmx calls, not bytes; use another address")
+
+
+def _with_deadlines(channel: Any, margin_s: float) -> Any:
+    """The gRPC channel with a time limit on each call: what the request says it may wait, and ``margin_s``."""
+    import grpc
+
+    class Details(grpc.ClientCallDetails):
+        def __init__(self, given: Any, timeout: float | None) -> None:
+            self.method, self.metadata, self.timeout = given.method, given.metadata, timeout
+            self.credentials, self.wait_for_ready = given.credentials, given.wait_for_ready
+            self.compression = given.compression
+
+    class Deadlines(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            wait_s = getattr(request, "timeout", getattr(request, "time_to_wait", 0.0))
+            return continuation(
+                Details(client_call_details, None if wait_s < 0 else wait_s + margin_s), request
+            )
+
+    return grpc.intercept_channel(channel, Deadlines())

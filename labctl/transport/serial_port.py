@@ -1,0 +1,67 @@
+"""Instruments on a serial port, through pyserial: ``serial:///dev/ttyUSB0``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labctl.errors import NotConnectedError
+from labctl.transport.base import Transport
+
+
+class SerialTransport(Transport):
+    """A serial port through pyserial: ``serial:///dev/ttyUSB0?baudrate=57600`` or ``serial://socket://host:port``."""
+
+    def __init__(self, address: str, device: str = "", timeout_s: float = 1.0) -> None:
+        super().__init__(address, device, timeout_s)
+        self._port: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port is open."""
+        return self._port is not None
+
+    def _open(self) -> None:
+        import serial
+
+        options = self.address.options
+        try:
+            self._port = serial.serial_for_url(
+                self.address.target,
+                baudrate=int(options.get("baudrate", "9600")),
+                rtscts=options.get("rtscts") == "1",
+                timeout=0.1,
+                write_timeout=max(self.timeout_s, 0.5),
+            )
+            self._port.reset_input_buffer()
+        except (OSError, ValueError) as error:  # SerialException is an OSError
+            raise NotConnectedError(
+                f"{self.where}: cannot open the port ({error}); check that it exists and nobody else has it"
+            ) from None
+
+    def _close(self) -> None:
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def _receive(self, timeout_s: float) -> bytes:
+        if self._port is None:
+            raise NotConnectedError(f"{self.where}: not connected")
+        try:
+            self._port.timeout = max(timeout_s, 1e-4)
+            first: bytes = self._port.read(1)
+            waiting = self._port.in_waiting if first else 0
+            return first + (self._port.read(waiting) if waiting else b"")
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def interrupt(self) -> None:
+        """Cancel a read in another thread, where the port can."""
+        cancel = getattr(self._port, "cancel_read", None)
+        if cancel is not None:
+            cancel()
