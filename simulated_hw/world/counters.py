@@ -25,8 +25,8 @@ class ClickCounters:
         span_s = (time_ps - self._time_ps) / 1e12
         if span_s <= 0:
             return
-        for channel, count in enumerate(self._rng.poisson([rate * span_s for rate in rates_hz]).tolist()):
-            self._counts[channel] += count
+        for channel, rate_hz in enumerate(rates_hz):
+            self._counts[channel] += int(self._rng.poisson(rate_hz * span_s))
         self._time_ps = time_ps
         self._times.append(time_ps)
         self._past.append(tuple(self._counts))
@@ -50,8 +50,8 @@ class ClickCounters:
         place = bisect_right(self._times, time_ps)
         if place == 0:
             return list(self._past[0])
-        if place == len(self._times):
-            return list(self._counts)
+        if place == len(self._times):  # clicks of gates since then belong to the time that follows
+            return list(self._past[-1])
         before, after = self._times[place - 1], self._times[place]
         share = (time_ps - before) / (after - before)
         return [

@@ -245,6 +245,7 @@ class Laboratory:
             if not reading.midpoint_gates:
                 return {}
             counts = self._gates.counts(reading, np.array(starts_ps, np.int64), scene.arms, scene.detectors)
+            self._count_background(starts_ps[-1] + segment.duration_ps, scene)
             return {
                 gate.into: counts[:, index].tolist() for index, (_, gate) in enumerate(reading.midpoint_gates)
             }
@@ -276,13 +277,13 @@ class Laboratory:
         """Account for time in which segments were played so many times without a herald."""
         with self.lock:
             scene = self._scene(start_ps + duration_ps)
-            self._count_background(start_ps + duration_ps, scene)
             played = [(self._readings.of(segment), count) for segment, count in segments]
             for reading, count in played:
                 if reading.attempt:
                     self._counters.add(MARKER, count)
                 elif reading.midpoint_gates:
                     self._gates.pass_time(reading, count, start_ps, duration_ps, scene.arms, scene.detectors)
+            self._count_background(start_ps + duration_ps, scene)
             self._pmt.advance(start_ps)
             self._atoms.pass_time(played, duration_ps / 1e12, scene.lights)
             self._pmt.advance(start_ps + duration_ps)
@@ -309,6 +310,12 @@ class Laboratory:
 
     def _look(self, time_s: float) -> Scene:
         """Bring everything up to a laboratory time, and how it is then."""
+        scene = self._survey(time_s)
+        self._count_background(round(time_s * 1e12), scene)
+        return scene
+
+    def _survey(self, time_s: float) -> Scene:
+        """The same without letting the detectors' background click."""
         drifted = time_s - self._drifted_s
         if drifted >= DRIFT_STEP_S:
             for bench, coupling in zip(self._benches, self._couplings, strict=True):
@@ -318,15 +325,13 @@ class Laboratory:
                 polariser.advance(time_s, drifted)
             self._drifted_s = time_s
         arms = self._arm(0), self._arm(1)
-        scene = Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
-        self._count_background(round(time_s * 1e12), scene)
-        return scene
+        return Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
 
     def _scene(self, time_ps: int) -> Scene:
         """The laboratory within an attempt loop: what its odds were told of, as long as they hold."""
         if self._held is not None and time_ps <= self._held[1]:
             return self._held[0]
-        return self._look(time_ps / 1e12)
+        return self._survey(time_ps / 1e12)
 
     def _count_background(self, time_ps: int, scene: Scene) -> None:
         first, second = scene.detectors
@@ -356,9 +361,7 @@ class Laboratory:
             if node.coupling_drift > 0
         ]
         if p.polarisation.drift_rad > 0:
-            waits.append(
-                p.polarisation.drift_time_s / 2 * (WANDER / (4 * p.polarisation.drift_rad**2)) ** 2
-            )
+            waits.append(p.polarisation.drift_time_s / 2 * (WANDER / (4 * p.polarisation.drift_rad**2)) ** 2)
         return max(p.run.slice_s, min([LONGEST_CALM_S, *waits]))
 
     def _arm(self, node: int) -> ArmState:

@@ -96,6 +96,16 @@ class Bench:
         self.oven.advance(now_s)
         self.etalon.advance(now_s)
 
+    def steady(self) -> bool:
+        """Whether its light stays as it is until somebody touches it."""
+        return (
+            all(laser.steady() for laser in self.lasers.values())
+            and self.pump_seed.steady()
+            and self.coil.steady()
+            and self.oven.steady()
+            and self.etalon.steady()
+        )
+
     def light(self) -> NodeLight:
         """The light now, from the state of the parts."""
         lasers = self.lasers

@@ -108,6 +108,10 @@ class Laser:
         """Distance from the line it serves, Hz: zero while locked, within the linewidth."""
         return 0.0 if self.locked else self.free_running_offset_hz()
 
+    def steady(self) -> bool:
+        """Whether it stays as it is until somebody touches it: locked, or dark."""
+        return self.locked or not self.emission or self.current_a <= self.threshold_current_a
+
     def power_w(self) -> float:
         """Optical power: zero below threshold, then linear in the current, nominal at the nominal current."""
         if not self.emission:
@@ -152,6 +156,10 @@ class HeatedBody:
                 -step / self.time_constant_s
             )
             self._now = now_s
+
+    def steady(self) -> bool:
+        """Whether it has come to where it goes, within its noise."""
+        return abs(self.temperature_k - (self.setpoint_k if self.enabled else self.room_k)) < self.noise_k
 
     def drive_a(self) -> float:
         """Current of the controller, A: proportional to the distance from the room plus what moves it."""

@@ -37,6 +37,10 @@ class CoilChannel:
         if not self.connected:
             self.flowing_a = 0.0
 
+    def steady(self) -> bool:
+        """Whether the current has come to its end value, to 10 nA (3 Hz of a qubit line)."""
+        return abs(self.flowing_a - self.end_a()) < 1e-8
+
     def end_a(self) -> float:
         """The current it settles at, A: voltage through the resistance, up to the limits of current and power."""
         if not (self.on and self.connected):

@@ -70,6 +70,14 @@ class PumpSeed:
         self.power_setpoint_w = self._power_w = power_w
         self.temperature_k = self.room_k + self.warming_k
 
+    def steady(self) -> bool:
+        """Whether power and tuning have come to where they go: to 1e-4 of the power, to 1e-17 m (3 kHz)."""
+        aim_w = self.power_setpoint_w if self.emitting() else 0.0
+        return (
+            abs(self._power_w - aim_w) <= 1e-4 * self.highest_power_w
+            and abs(self.offset_m - self.offset_setpoint_m) <= 1e-17
+        )
+
     def emitting(self) -> bool:
         """Whether light may come out."""
         return self.emission and self.interlock_closed

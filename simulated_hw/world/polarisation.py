@@ -29,7 +29,7 @@ class Polariser:
         reference.angles_rad = [*self._aligned_rad]
         self._fibre: NDArray[np.complex128] = reference.jones(wavelength_m).conj().T
         self._seen: tuple[float, ...] = ()
-        self._share = 0.0
+        self._along = self._across = 0j
         if aligned:
             self.align()
 
@@ -41,17 +41,23 @@ class Polariser:
     def advance(self, now_s: float, step_s: float) -> None:
         """Turn the paddles and let the fibre drift up to ``now_s``."""
         self.paddles.advance(now_s)
-        self._drift.advance(step_s)
+        self._drift.step(step_s)
+
+    def steady(self) -> bool:
+        """Whether the paddles stand still."""
+        return self.paddles.targets_rad == self.paddles.angles_rad
 
     def share(self) -> float:
         """Share of the light that passes the polariser."""
-        key = (*self.paddles.angles_rad, self._drift.x)
+        key = tuple(self.paddles.angles_rad)
         if key != self._seen:
-            self._seen, self._share = key, self._through_polariser()
-        return self._share
-
-    def _through_polariser(self) -> float:
+            self._seen = key
+            self._along, self._across = self._through_polariser()
         turn = self._drift.x
-        drifted = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-        through = self.paddles.jones(self._wavelength_m) @ drifted @ self._fibre
-        return float(abs(through[0, 0]) ** 2)
+        return abs(math.cos(turn) * self._along + math.sin(turn) * self._across) ** 2
+
+    def _through_polariser(self) -> tuple[complex, complex]:
+        """Amplitude behind the polariser: of the fibre's light as it was, and turned by a quarter turn."""
+        passed = self.paddles.jones(self._wavelength_m)[0]
+        came = self._fibre[:, 0]
+        return complex(passed @ came), complex(passed[1] * came[0] - passed[0] * came[1])

@@ -19,7 +19,7 @@ from world_lab import (
     values,
 )
 
-from labctl.clock import ScaledClock, VirtualClock
+from labctl.clock import ScaledClock, SystemClock, VirtualClock
 from labctl.core.phase_filter import PhaseFilter
 from labctl.errors import ConfigError
 from labctl.sim.played import OpenGate, Segment
@@ -321,13 +321,53 @@ def test_every_click_of_a_gate_is_in_the_tagger() -> None:
     assert [t for t, _ in tagger.tags] == sorted(t for t, _ in tagger.tags)
 
 
-def test_odds_hold_for_a_slice_and_see_interventions_at_once() -> None:
+def test_odds_see_interventions_at_once() -> None:
     lab = laboratory()
     body = attempt()
     odds = lab.odds(body, SECOND)
-    assert odds.until_ps == SECOND + 50 * 10**9
     lab.part("alice.laser_729").unlock()
     assert lab.odds(body, SECOND).patterns["10"] < 0.6 * odds.patterns["10"]
+
+
+SLICE = 50 * 10**9
+
+
+def test_odds_hold_for_a_slice_where_anybody_may_intervene() -> None:
+    lab = Laboratory(values(), 1, SystemClock())
+    assert lab.odds(attempt(), SECOND).until_ps == SECOND + SLICE
+
+
+def test_odds_hold_as_long_as_nothing_moves_in_virtual_time() -> None:
+    lab = laboratory(changes={"alice.coupling_drift": 0.03})
+    body = attempt()
+    assert lab.odds(body, SECOND).until_ps == SECOND + 2 * SECOND  # 1800 s (0.001 / 0.03)^2
+    assert laboratory().odds(body, SECOND).until_ps == SECOND + 20 * SECOND
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda lab: lab.part("alice.laser_729").unlock(),
+        lambda lab: setattr(lab.part("bob.oven"), "setpoint_k", 313.0),
+        lambda lab: setattr(lab.part("bob.etalon"), "enabled", False),
+        lambda lab: setattr(lab.part("alice.pump"), "power_setpoint_w", 0.01),
+        lambda lab: setattr(lab.part("alice.pump"), "offset_setpoint_m", 1e-12),
+        lambda lab: setattr(lab.part("bob.coil"), "limit_a", 1.4),
+        lambda lab: lab.part("charlie.polarisation_bob").turn_to(1, 0.3),
+    ],
+)
+def test_odds_hold_for_a_slice_while_something_moves(touch) -> None:
+    lab = laboratory()
+    touch(lab)
+    assert lab.odds(attempt(), SECOND // 100).until_ps == SECOND // 100 + SLICE
+
+
+def test_drifts_are_smaller_than_statistics_while_odds_hold() -> None:
+    lab = laboratory(5)
+    body = attempt()
+    odds = [lab.odds(body, 20 * k * SECOND).patterns["10"] for k in range(400)]
+    steps = np.diff(np.log(odds))
+    assert 1e-4 < steps.std() < 1.5e-3
 
 
 def test_a_laser_locks_again_and_the_link_is_back() -> None:

@@ -1,8 +1,10 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.parts import Nanowire, RfChannel, Tagger
 
 
@@ -69,3 +71,17 @@ def test_an_aom_channel_diffracts_as_sine_squared_within_its_band() -> None:
     assert channel.relative_power() == pytest.approx(0.25)
     channel.amplifier_on = False
     assert channel.relative_power() == 0.0
+
+
+def test_clicks_between_times_add_up_when_asked_at_exact_times():
+    counters = ClickCounters(np.random.default_rng(1), 1)
+    edges = [0, 10**12, 2 * 10**12, 3 * 10**12]
+    counters.add(0, 7)
+    counters.advance(edges[1], (50.0,))
+    counters.add(0, 1000)  # a gate at the very time at which somebody asks
+    seen = [counters.between(edges[0], edges[1], 1)[0]]
+    counters.advance(edges[2], (50.0,))
+    counters.advance(edges[3], (50.0,))
+    seen += [counters.between(a, b, 1)[0] for a, b in pairwise(edges[1:])]
+    assert sum(seen) == counters.counts()[0] == counters.between(edges[0], edges[3], 1)[0]
+    assert seen[0] < 1000 < seen[1]
