@@ -89,7 +89,8 @@ class Straight:
             name = line.lines[int(line.line[i])]
             start, length = int(line.start_ps[i]), int(line.duration_ps[i])
             if line.is_gate[i]:
-                gates.append(OpenGate(name, start, length, line.into[int(line.register[i])]))
+                into = line.into[int(line.register[i])]
+                gates.append(OpenGate(name, start, length, into, threshold=line.thresholds.get(into, 1)))
             else:
                 tone = (float(line.frequency_hz[i]), float(line.phase_turns[i]), float(line.amplitude[i]))
                 pulses.append(PlayedPulse(name, start, length, *_filled(tone, tones.get(name, NOMINAL))))
@@ -159,7 +160,19 @@ class Choice:
     cases: dict[str, Step]
 
 
-Step = Straight | AttemptLoop | Chain | Loop | Choice | Feedback | Draw | Report | HostPoint | LineTrigger | Track
+Step = (
+    Straight
+    | AttemptLoop
+    | Chain
+    | Loop
+    | Choice
+    | Feedback
+    | Draw
+    | Report
+    | HostPoint
+    | LineTrigger
+    | Track
+)
 
 
 @dataclass(eq=False)

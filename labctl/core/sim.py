@@ -19,6 +19,7 @@ import numpy as np
 from labctl.core.course import Course
 from labctl.core.phase_filter import PhaseFilter
 from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight
+from labctl.core.qrng import SettingSource
 from labctl.errors import CoreError
 from labctl.schedule.items import Draw, Feedback, HostPoint, LineTrigger, Report, Track
 from labctl.schedule.timeline import NOMINAL, ToneState
@@ -110,6 +111,9 @@ class SimCore:
         self._world = world
         self._lock = lock
         self._rng = rng
+        (bits,) = rng.spawn(1)
+        self.settings = SettingSource(lambda count: bits.integers(0, 2, count, np.uint8))
+        """Where draws with source "qrng" come from."""
 
     def run(
         self,
@@ -135,8 +139,9 @@ class SimCore:
         with suppress(Stopped):
             while run.rounds < rounds:
                 self._heed()
+                records = run.records
                 self._play(program.root)
-                run.rounds += 1
+                run.rounds += 1 if program.schedule.rounds != "record" else run.records - records
         return self._report_progress()
 
     # one step after another
@@ -158,10 +163,7 @@ class SimCore:
             case Feedback():
                 self._feed_back(step)
             case Draw():
-                weights = np.asarray(step.weights, float)
-                self._run.registers[step.into] = int(
-                    self._rng.choice(len(weights), p=weights / weights.sum())
-                )
+                self._draw(step)
             case Track():
                 self._track_registers(step)
             case Report():
@@ -207,6 +209,15 @@ class SimCore:
             )
         return case
 
+    def _draw(self, item: Draw) -> None:
+        registers = self._run.registers
+        if item.source == "qrng":
+            registers[item.into] = self.settings.draw(item.weights)
+            registers[f"{item.into}.block"] = self.settings.block
+            return
+        weights = np.asarray(item.weights, float)
+        registers[item.into] = int(self._rng.choice(len(weights), p=weights / weights.sum()))
+
     def _feed_back(self, item: Feedback) -> None:
         run = self._run
         frequency_hz, _, amplitude = run.tones.get(item.line, NOMINAL)
@@ -224,6 +235,8 @@ class SimCore:
         try:
             return self._run.registers[name]
         except KeyError:
+            if name.endswith((".total", ".total_ps")):
+                return 0
             raise CoreError(
                 f"register {name!r} is read before anything was put into it; `labctl check` says where"
             ) from None
@@ -240,6 +253,7 @@ class SimCore:
     def _play_attempts(self, loop: AttemptLoop) -> None:
         """Until an outcome ends the loop; see the module's docstring."""
         run, item = self._run, loop.item
+        began_ps, paused_ps = run.time_ps, run.paused_ps
         between, body = loop.segments(run.tones)
         course = Course(between, body, loop.every, run.time_ps)
         look_back = 0 if between is None else TRACKED_CYCLES if loop.tracks else 1
@@ -270,6 +284,9 @@ class SimCore:
         self._tell(course, done)
         run.registers[item.into] = "timeout" if outcome == AGAIN else outcome
         run.registers[f"{item.into}.attempts"] = before + done
+        spent_ps = run.time_ps - began_ps - (run.paused_ps - paused_ps)
+        run.registers[f"{item.into}.total"] = int(self._register(f"{item.into}.total")) + before + done
+        run.registers[f"{item.into}.total_ps"] = int(self._register(f"{item.into}.total_ps")) + spent_ps
 
     def _event(self, loop: AttemptLoop, course: Course, pattern: str, hit: int, look_back: int) -> str:
         """Play the attempt in which something clicked, and the blocks before it that trackers need; its outcome."""

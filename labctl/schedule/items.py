@@ -116,10 +116,12 @@ class Attempt(msgspec.Struct, frozen=True, tag="attempt", omit_defaults=True, fo
     """Play the body again and again until its gates show an outcome that ends the loop.
 
     gates:     registers of the body's gates whose clicks decide, in the order of the pattern's digits
-    outcomes:  total table: every pattern of "0" and "1" (1 = at least one click) -> outcome name, or "again"
+    outcomes:  total table: every pattern of "0" and "1" (1 = at least one click; of a gate with a threshold, at least so
+               many) -> outcome name, or "again"
     limit:     attempts after which the outcome is "timeout"
     every:     a block interleaved every so many attempts (cooling, phase reference)
-    into:      register of the outcome; ``into + ".attempts"`` holds how many attempts it took
+    into:      register of the outcome; ``into + ".attempts"`` holds how many attempts it took, ``into + ".total"`` and
+               ``into + ".total_ps"`` all attempts and the time in loops of this register since the run began
     """
 
     body: Item
@@ -147,7 +149,11 @@ class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True, 
 
 
 class Draw(msgspec.Struct, frozen=True, tag="draw", omit_defaults=True, forbid_unknown_fields=True):
-    """Draw a setting after what came before: register ``into`` becomes 0 .. len(weights) - 1 with these weights."""
+    """Draw a setting after what came before: register ``into`` becomes 0 .. len(weights) - 1 with these weights.
+
+    source:  "core", or "qrng": from blocks of random bits that have passed their health tests, each bit used once;
+             ``into + ".block"`` is then the number of the block
+    """
 
     into: str
     weights: tuple[float, ...]
@@ -218,7 +224,8 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     analysis:   what kind of records it makes ("heralded_pair", "fringe", "noise", ...), for analysis and report
     arguments:  the arguments of the function that made it
     columns:    unit and long name of each reported column
-    rounds:     whether one pass makes one heralded round ("round") or one unheralded shot ("shot")
+    rounds:     whether one pass makes one heralded round ("round"), one unheralded shot ("shot"), or no more than one
+                record ("record"): then records are counted, not passes
     """
 
     name: str
@@ -226,7 +233,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     analysis: str = ""
     arguments: dict[str, Any] = {}
     columns: dict[str, Column] = {}
-    rounds: Literal["round", "shot"] = "round"
+    rounds: Literal["round", "shot", "record"] = "round"
     version: int = SCHEDULE_VERSION
 
 

@@ -58,7 +58,11 @@ class RegisterCheck:
 
     def run(self, item: Item, path: Path) -> None:
         """Check a whole schedule, which begins with no registers."""
-        self._visit(item, path, _Known())
+        known = _Known()
+        for into in _loops(item):  # totals of the run are there before the first loop: 0
+            known.write(f"{into}.total")
+            known.write(f"{into}.total_ps")
+        self._visit(item, path, known)
 
     def _visit(self, item: Item, path: Path, known: _Known) -> None:
         if straight(item):
@@ -84,6 +88,8 @@ class RegisterCheck:
                 if not item.into:
                     self._problems.add(path, "a Draw without a register", 'name one: into="..."')
                 known.write(item.into, frozenset(str(k) for k in range(len(item.weights))))
+                if item.source == "qrng":
+                    known.write(f"{item.into}.block")
             case Feedback():
                 self._feedback(item, path, known)
             case Report():
@@ -231,6 +237,23 @@ class RegisterCheck:
             near(register, known.written.union(*known.heralded.values())),
             line=line,
         )
+
+
+def _loops(item: Item) -> Iterator[str]:
+    """Registers of all attempt loops of an item."""
+    match item:
+        case Series() | Together():
+            for part in item.items:
+                yield from _loops(part)
+        case Branch():
+            for case in item.cases.values():
+                yield from _loops(case)
+        case Repeat():
+            yield from _loops(item.body)
+        case Attempt():
+            yield item.into
+        case _:
+            pass
 
 
 def _gates(item: Item, path: Path, turns: int = 1) -> Iterator[tuple[Gate, int, Path]]:

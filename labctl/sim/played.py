@@ -39,6 +39,8 @@ class OpenGate:
     into: str
     phase_turns: float = 0.0
     """Unused by clicks; kept so that gates and pulses read alike."""
+    threshold: int = 1
+    """Clicks from which the gate's digit in a pattern is "1"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Odds:
     """What can happen in one attempt, given the state of the laboratory now.
 
     patterns:  probability of each click pattern other than "no click"; the pattern has one digit per gate of the
-               attempt's body in order, "1" for at least one click
+               attempt's body in order, "1" for at least one click (for a gate with a threshold: for at least so many)
     until_ps:  laboratory time until which these odds hold
     """
 
