@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from simulated_hw.world.attempt import ArmState, Detector, reference_amplitude
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.parameters import Parameters
 from simulated_hw.world.parts import Tagger
-from simulated_hw.world.phase import PhaseWalk
+from simulated_hw.world.phase import PhaseWalk, blur
 from simulated_hw.world.reference import ArmLight, Fringe, Plan, fringe, plan
 from simulated_hw.world.segments import MEMORY, Reading
 
@@ -123,6 +124,7 @@ class MidpointGates:
             (first.efficiency, second.efficiency),
             (first.noise_hz, second.noise_hz),
             p.midpoint.reference_overlap,
+            functools.partial(blur, self._phase.regime),
         )
 
     def _draw(self, found: Plan, pattern: Fringe, starts_ps: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,17 +21,19 @@ from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook
 from simulated_hw.world.card import Photomultiplier, wired
 from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
+from simulated_hw.world.fibre_phase import ArmPhase
 from simulated_hw.world.gates import MidpointGates
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.mains import LINES as MAINS_LINES
 from simulated_hw.world.mains import Mains
 from simulated_hw.world.parts import HeatedBody, Laser, Nanowire, PowerSensor, RfChannel, Tagger
 from simulated_hw.world.parts_coils import CoilChannel
+from simulated_hw.world.parts_lock import FibreLock
 from simulated_hw.world.parts_piezo import Piezo
 from simulated_hw.world.parts_polarisation import PolarisationPaddles
 from simulated_hw.world.parts_pump import PumpSeed
 from simulated_hw.world.parts_vacuum import VacuumChamber
-from simulated_hw.world.phase import PhaseWalk, Wander
+from simulated_hw.world.phase import Wander
 from simulated_hw.world.polarisation import Polariser
 from simulated_hw.world.segments import NODES, Reading, Readings
 
@@ -45,6 +47,7 @@ Part = (
     | list[RfChannel]
     | PowerSensor
     | list[Nanowire]
+    | FibreLock
     | Tagger
     | Piezo
     | CardWiring
@@ -108,16 +111,20 @@ class Laboratory:
         ]
         self._counters = ClickCounters(self.rng("counters"), INPUTS)
         self._tagger = Tagger(INPUTS, self._all_counts)
-        self._phase = PhaseWalk(self.rng("phase"), p.phase.diffusion_rad2_per_s, p.phase.ramp_rad_per_s)
-        self._unseen = Wander(self.rng("unseen phase"), p.phase.unseen_rad, p.phase.unseen_time_s)
-        self._unseen_s = 0.0
+        self._phase = ArmPhase(
+            p.phase,
+            self._nodes,
+            p.converter.signal_wavelength_m,
+            self.rng("phase"),
+            self.rng("unseen phase"),
+        )
         self._pmt = Photomultiplier(self.rng("alice.pmt"), p.readout.dark_hz)
         self._atoms = Atoms(p, self.rng, self._pmt)
         self._model = AttemptModel(p)
         self._mains = None if p.mains is None else Mains(p.mains.frequency_hz, p.mains.start_turns)
         self._readings = Readings()
         self._clicks = self.rng("clicks")
-        self._gates = MidpointGates(p, self.rng("gates"), self._phase, self._counters, self._tagger)
+        self._gates = MidpointGates(p, self.rng("gates"), self._phase.walk, self._counters, self._tagger)
         self._parts = self._name_parts()
         self._drifted_s = 0.0
         self._held: tuple[Scene, int] | None = None
@@ -191,7 +198,7 @@ class Laboratory:
     def true_phase_rad(self, time_ps: int) -> float:
         """Optical phase of Alice's arm minus Bob's at the midpoint, as reference light has it."""
         with self.lock:
-            return self._phase.at(time_ps)
+            return self._phase.walk.at(time_ps)
 
     def outlook(self, body: Segment, start_ps: int) -> Outlook:
         """What an attempt that plays ``body`` would be, cause by cause."""
@@ -291,6 +298,7 @@ class Laboratory:
     # the state of things now
     def _name_parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {"charlie.snspd": self._nanowires, "charlie.tagger": self._tagger}
+        parts["charlie.wdm"] = self._phase.lock
         for name, polariser in zip(NODES, self._polarisers, strict=True):
             parts[f"charlie.polarisation_{name}"] = polariser.paddles
         for index, bench in enumerate(self._benches):
@@ -323,6 +331,7 @@ class Laboratory:
                 coupling.step(drifted)
             for polariser in self._polarisers:
                 polariser.advance(time_s, drifted)
+            self._phase.advance(time_s)
             self._drifted_s = time_s
         arms = self._arm(0), self._arm(1)
         return Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
@@ -346,6 +355,7 @@ class Laboratory:
             isinstance(self._clock, VirtualClock)
             and all(bench.steady() for bench in self._benches)
             and all(polariser.steady() for polariser in self._polarisers)
+            and self._phase.lock.steady()
         )
 
     def _calm_span_s(self) -> float:
@@ -461,21 +471,13 @@ class Laboratory:
             for pulses in self._excitations(reading)
         ]
         self._atoms.herald(
-            outlook.state(way, self._photon_phase(start_ps + seen_ps[0])),
+            outlook.state(way, self._phase.photon(start_ps + seen_ps[0])),
             (start_ps + ready[0], start_ps + ready[1]),
             scene.lights,
         )
         self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
         self._atoms.shine([(reading, 1)], scene.lights)
         return clicks
-
-    def _photon_phase(self, time_ps: int) -> float:
-        """Phase of Alice's photon minus Bob's at the midpoint: what the reference sees, and what it does not."""
-        elapsed = time_ps / 1e12 - self._unseen_s
-        if elapsed > 0:
-            self._unseen.step(elapsed)
-            self._unseen_s += elapsed
-        return self._phase.at(time_ps) + self._unseen.x
 
     def _excitations(self, reading: Reading) -> list[list[PlayedPulse]]:
         return [beams.get("excite_854", []) for beams in reading.beams]

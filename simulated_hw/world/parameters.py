@@ -231,14 +231,46 @@ class Detectors:
     efficiency: float = _number("1", 0, 1)
     dark_hz: float = _number("Hz")
     jitter_s: float = _number("s")
+    dead_s: float = _number("s", 0, 1e-3)
+    """Dead time after a click; light in it does not prolong it."""
+    afterpulse: float = _number("1", 0, 0.5)
+    """Probability that a click is followed by one without a photon, after the dead time."""
+    afterpulse_time_s: float = _number("s", 1e-12)
+    """Mean time from the end of the dead time to the afterpulse (exponential)."""
+    latch: float = _number("1", 0, 1)
+    """Probability that a photon that arrives in the dead time leaves the wire resistive until its bias is taken off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcousticLine:
+    """One vibration that the fibre picks up."""
+
+    frequency_hz: float = _number("Hz", 0.1)
+    rad_per_km: float = _number("rad/km")
+    """Amplitude of the phase per kilometre of fibre, both arms together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """Optical phase between the two arms, behind the lock of the fibre."""
+    """What moves the optical phase between the two arms, and the fast lock of the fibre."""
 
-    diffusion_rad2_per_s: float = _number("rad²/s")
-    ramp_rad_per_s: float = _number("rad/s", -math.inf)
+    thermal_rad_per_k_m: float = _number("rad/(K m)")
+    spool_drift_k_per_s: float = _number("K/s", -math.inf)
+    """Temperature drift of Alice's spool; Bob's goes the other way."""
+    drift_rad_per_s_100km: float = _number("rad/s")
+    """rms drift rate of the phase of 100 km of spooled fibre; it grows as the root of the length."""
+    drift_time_s: float = _number("s")
+    """How long the drift rate keeps its sign."""
+    acoustic_1: AcousticLine
+    acoustic_2: AcousticLine
+    lock_wavelength_m: float = _number("m", 1e-7, 1e-5)
+    """Of the light of the fast lock."""
+    lock_bandwidth_hz: float = _number("Hz", 1.0)
+    """Where the lock's open-loop gain is 1."""
+    lock_noise_rad: float = _number("rad")
+    """rms phase that the noise of the lock's own detector makes within its bandwidth."""
+    laser_linewidth_hz: float = _number("Hz")
+    """Relative linewidth of the light in the two arms: pump lasers of the converters, paths outside the fast lock."""
     unseen_rad: float = _number("rad")
     """rms of the phase that the 854 nm and 729 nm beams have beside the reference light, which does not see it."""
     unseen_time_s: float = _number("s", 1e-6)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from simulated_hw.world.parameters import Qubit
@@ -15,67 +18,215 @@ SLOW_STEP_PS = 10_000_000_000
 """The slow drift of a line is followed in steps of 10 ms at least."""
 KEPT = 4096
 """Points of the walk kept for questions about the past."""
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+
+class Swing(NamedTuple):
+    """A sinusoid in the phase: amplitude sin(2π frequency t + start)."""
+
+    frequency_hz: float
+    amplitude_rad: float
+    start_rad: float
+
+
+class Regime(NamedTuple):
+    """How a phase moves while nobody touches anything.
+
+    phase = ramp t + random walk (variance diffusion t) + jitter (Ornstein-Uhlenbeck, rms and correlation time) + sinusoids
+    """
+
+    diffusion_rad2_per_s: float
+    ramp_rad_per_s: float = 0.0
+    jitter_rad: float = 0.0
+    jitter_time_s: float = 1e-5
+    swings: tuple[Swing, ...] = ()
+
+    def variance(self, apart_s: float) -> float:
+        """Variance of the random part of φ(t + apart) - φ(t), rad²."""
+        jitter = -2 * self.jitter_rad**2 * math.expm1(-abs(apart_s) / self.jitter_time_s)
+        return self.diffusion_rad2_per_s * abs(apart_s) + jitter
+
+    def swung(self, time_ps: int) -> float:
+        """The part that is no noise, ramp and sinusoids, rad."""
+        time_s = time_ps / PS_PER_S
+        return self.ramp_rad_per_s * time_s + sum(
+            s.amplitude_rad * math.sin(2 * math.pi * (s.frequency_hz * time_s % 1.0) + s.start_rad)
+            for s in self.swings
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def blur(regime: Regime, span_s: float) -> float:
+    """Contrast that a fringe keeps over a slot of this length, relative to its middle: mean of exp(-variance / 2)."""
+    away = (np.arange(32) + 0.5) / 32 * span_s / 2
+    return float(np.mean([math.exp(-regime.variance(s) / 2) for s in away.tolist()]))
+
+
+@functools.lru_cache(maxsize=16)
+def _fast_contrast(regime: Regime) -> float:
+    """Contrast that a long time keeps of the jitter, exp(-rms²/2), and of the sinusoids, Bessel functions J0."""
+    turn = np.sin((np.arange(256) + 0.5) / 256 * 2 * math.pi)
+    swings = math.prod(float(np.mean(np.cos(s.amplitude_rad * turn))) for s in regime.swings)
+    return swings * math.exp(-(regime.jitter_rad**2) / 2)
 
 
 class PhaseWalk:
-    """φ(t) of the interferometer, rad: a random walk of variance D t on a constant ramp, sampled where it is asked.
+    """φ(t) of the interferometer, rad, sampled exactly where it is asked, however far apart.
 
-    Questions may come in any order of time: between known points the walk is a Brownian bridge.
+    Questions may come in any order of time: between known points the walk is a Brownian bridge and the jitter an
+    Ornstein-Uhlenbeck bridge. When the regime changes (a lock lost or found) the phase goes on from where it was.
     """
 
-    def __init__(self, rng: np.random.Generator, diffusion_rad2_per_s: float, ramp_rad_per_s: float) -> None:
+    def __init__(self, rng: np.random.Generator, regime: Regime) -> None:
         self._rng = rng
-        self._diffusion = diffusion_rad2_per_s / PS_PER_S
-        self._ramp = ramp_rad_per_s / PS_PER_S
+        self._regimes: list[tuple[int, Regime]] = [(0, regime)]
         self._times: list[int] = [0]
         self._walk: list[float] = [float(rng.uniform(0, 2 * math.pi))]
+        self._jitter: list[float] = [float(rng.standard_normal()) * regime.jitter_rad]
+
+    @property
+    def regime(self) -> Regime:
+        """How the phase moves now."""
+        return self._regimes[-1][1]
+
+    def change(self, regime: Regime, time_ps: int) -> None:
+        """From ``time_ps`` on (but not before what was asked already) the phase moves otherwise."""
+        time_ps = max(time_ps, self._times[-1])
+        reached = self.at(time_ps)
+        self._regimes.append((time_ps + 1, regime))
+        self._times.append(time_ps + 1)
+        self._walk.append(reached - regime.swung(time_ps + 1))
+        self._jitter.append(0.0)
 
     def at(self, time_ps: int) -> float:
         """Phase at ``time_ps``, rad."""
-        times, walk = self._times, self._walk
-        place = bisect_left(times, time_ps)
-        if place < len(times) and times[place] == time_ps:
-            return walk[place] + self._ramp * time_ps
-        if place == len(times) or place == 0:
-            near = place - 1 if place else 0
-            value = walk[near] + self._step(abs(time_ps - times[near]))
+        place = bisect_left(self._times, time_ps)
+        regime = self._regime_at(time_ps)
+        if place < len(self._times) and self._times[place] == time_ps:
+            return self._walk[place] + self._jitter[place] + regime.swung(time_ps)
+        if place == len(self._times) or place == 0:
+            walk, jitter = self._beyond(max(place - 1, 0), time_ps, regime)
         else:
-            before, after = time_ps - times[place - 1], times[place] - time_ps
-            share = before / (before + after)
-            mean = walk[place - 1] + share * (walk[place] - walk[place - 1])
-            value = mean + self._step(before * after / (before + after))
-        times.insert(place, time_ps)
-        walk.insert(place, value)
+            walk, jitter = self._between(place, time_ps, regime)
+        self._times.insert(place, time_ps)
+        self._walk.insert(place, walk)
+        self._jitter.insert(place, jitter)
         self._forget()
-        return value + self._ramp * time_ps
+        return walk + jitter + regime.swung(time_ps)
 
-    def at_many(self, times_ps: NDArray[np.int64]) -> NDArray[np.float64]:
+    def at_many(self, times_ps: Times) -> Floats:
         """Phases at rising times, rad; one pass when they all lie ahead of what is known."""
         if len(times_ps) == 0:
             return np.zeros(0)
         if times_ps[0] < self._times[-1]:
             return np.array([self.at(int(t)) for t in times_ps])
-        steps = np.diff(times_ps, prepend=self._times[-1])
-        noise = self._rng.standard_normal(len(times_ps)) * np.sqrt(self._diffusion * steps)
-        walk = self._walk[-1] + np.cumsum(noise)
-        fresh = int(steps[0] == 0)
+        regime = self.regime
+        fresh = int(times_ps[0] == self._times[-1])
+        normals = self._rng.standard_normal((2, len(times_ps)))
+        walk, jitter, phases = _ahead(
+            times_ps,
+            normals,
+            self._times[-1],
+            self._walk[-1],
+            self._jitter[-1],
+            regime.diffusion_rad2_per_s,
+            regime.ramp_rad_per_s,
+            regime.jitter_rad,
+            regime.jitter_time_s,
+            _table(regime.swings),
+        )
         self._times.extend(times_ps[fresh:].tolist())
         self._walk.extend(walk[fresh:].tolist())
+        self._jitter.extend(jitter[fresh:].tolist())
         self._forget()
-        return walk + self._ramp * times_ps
+        return phases
 
     def mean_cosine(self, start_ps: int, duration_ps: int, bias_rad: float) -> float:
-        """Expected mean of cos(φ + bias) over a stretch of time from ``start_ps`` on, given φ at its start."""
-        exponent = complex(-self._diffusion / 2 * duration_ps, self._ramp * duration_ps)
-        mean = 1.0 if abs(exponent) < 1e-9 else (np.exp(exponent) - 1) / exponent
-        return float((np.exp(1j * (self.at(start_ps) + bias_rad)) * mean).real)
+        """Expected mean of cos(φ + bias) over a stretch of time from ``start_ps`` on, given the slow part of φ at its start.
 
-    def _step(self, span_ps: float) -> float:
-        return float(self._rng.standard_normal()) * math.sqrt(self._diffusion * span_ps)
+        The stretch is long for jitter and sinusoids.
+        """
+        regime = self.regime
+        self.at(start_ps)
+        place = bisect_left(self._times, start_ps)
+        start_s, duration_s = start_ps / PS_PER_S, duration_ps / PS_PER_S
+        slow = self._walk[place] + regime.ramp_rad_per_s * start_s + bias_rad
+        exponent = complex(-regime.diffusion_rad2_per_s / 2 * duration_s, regime.ramp_rad_per_s * duration_s)
+        mean = 1.0 if abs(exponent) < 1e-9 else (np.exp(exponent) - 1) / exponent
+        return float((np.exp(1j * slow) * mean).real) * _fast_contrast(regime)
+
+    def _regime_at(self, time_ps: int) -> Regime:
+        if time_ps >= self._regimes[-1][0]:
+            return self._regimes[-1][1]
+        return self._regimes[max(0, bisect_right(self._regimes, time_ps, key=lambda r: r[0]) - 1)][1]
+
+    def _beyond(self, near: int, time_ps: int, regime: Regime) -> tuple[float, float]:
+        """Walk and jitter outside what is known, from the nearest point."""
+        span_s = abs(time_ps - self._times[near]) / PS_PER_S
+        first, second = self._rng.standard_normal(2).tolist()
+        left = math.exp(-span_s / regime.jitter_time_s)
+        return (
+            self._walk[near] + first * math.sqrt(regime.diffusion_rad2_per_s * span_s),
+            self._jitter[near] * left + second * regime.jitter_rad * math.sqrt(1 - left**2),
+        )
+
+    def _between(self, place: int, time_ps: int, regime: Regime) -> tuple[float, float]:
+        """Walk and jitter between two known points: Brownian bridge and Ornstein-Uhlenbeck bridge."""
+        before = (time_ps - self._times[place - 1]) / PS_PER_S
+        after = (self._times[place] - time_ps) / PS_PER_S
+        first, second = self._rng.standard_normal(2).tolist()
+        share = before / (before + after)
+        walk = self._walk[place - 1] + share * (self._walk[place] - self._walk[place - 1])
+        walk += first * math.sqrt(regime.diffusion_rad2_per_s * before * (1 - share))
+        a, b = before / regime.jitter_time_s, after / regime.jitter_time_s
+        lost_a, lost_b, lost = -math.expm1(-2 * a), -math.expm1(-2 * b), -math.expm1(-2 * (a + b))
+        mean = self._jitter[place - 1] * math.exp(-a) * lost_b + self._jitter[place] * math.exp(-b) * lost_a
+        return walk, mean / lost + second * regime.jitter_rad * math.sqrt(lost_a * lost_b / lost)
 
     def _forget(self) -> None:
         if len(self._times) > KEPT:
-            del self._times[: -KEPT // 2], self._walk[: -KEPT // 2]
+            for points in (self._times, self._walk, self._jitter):
+                del points[: -KEPT // 2]
+            while len(self._regimes) > 1 and self._regimes[1][0] <= self._times[0]:
+                del self._regimes[0]
+
+
+@functools.lru_cache(maxsize=16)
+def _table(swings: tuple[Swing, ...]) -> Floats:
+    return np.array(swings, np.float64).reshape(len(swings), 3)
+
+
+@njit(cache=True, nogil=True)
+def _ahead(
+    times_ps: Times,
+    normals: Floats,
+    known_ps: int,
+    walk: float,
+    jitter: float,
+    diffusion: float,
+    ramp: float,
+    sigma: float,
+    jitter_time_s: float,
+    swings: Floats,
+) -> tuple[Floats, Floats, Floats]:
+    """Walk, jitter and phase at rising times from the last known point on."""
+    count = len(times_ps)
+    walks, jitters, phases = np.empty(count), np.empty(count), np.empty(count)
+    for k in range(count):
+        span_s = (times_ps[k] - known_ps) * 1e-12
+        known_ps = times_ps[k]
+        if span_s > 0:
+            walk += normals[0, k] * math.sqrt(diffusion * span_s)
+            left = math.exp(-span_s / jitter_time_s)
+            jitter = jitter * left + normals[1, k] * sigma * math.sqrt(1 - left * left)
+        walks[k], jitters[k] = walk, jitter
+        time_s = times_ps[k] / PS_PER_S
+        phase = walk + jitter + ramp * time_s
+        for i in range(len(swings)):
+            phase += swings[i, 1] * math.sin(2 * math.pi * ((swings[i, 0] * time_s) % 1.0) + swings[i, 2])
+        phases[k] = phase
+    return walks, jitters, phases
 
 
 class LineNoise:

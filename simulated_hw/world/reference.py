@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -124,12 +125,14 @@ def fringe(
     efficiencies: tuple[float, float],
     background_hz: tuple[float, float],
     overlap: float,
+    blur: Callable[[float], float] = lambda span_s: 1.0,
 ) -> Fringe:
     """What the slots are expected to see: two arms on a balanced beam splitter, detector 0 bright at φ = 0.
 
     arms:        light of Alice's and Bob's arm at the beam splitter
     efficiencies, background_hz:  of the two detectors
     overlap:     contrast of the fringe at equal intensities
+    blur:        of it, what the walk of the phase leaves over a slot of so many seconds
     """
     steady: list[float] = []
     swing: list[float] = []
@@ -143,7 +146,7 @@ def fringe(
         half = math.pi * beat * span_s
         wash = math.sin(half) / half if half else 1.0
         steady.append((a + b) / 2 * seen + background_hz[part.detector] * span_s)
-        swing.append((1 - 2 * part.detector) * math.sqrt(a * b) * seen * overlap * wash)
+        swing.append((1 - 2 * part.detector) * math.sqrt(a * b) * seen * overlap * wash * blur(span_s))
         middle_s = (part.start_ps + part.duration_ps / 2) / 1e12
         turns = part.turns + math.fmod(beat * middle_s, 1.0)
         bias.append(2 * math.pi * turns + arms[0].phase_rad - arms[1].phase_rad)

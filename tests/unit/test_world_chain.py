@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from world_lab import IDEAL, NODES, attempt, cooling, laboratory, measurement, prepare
+from world_lab import IDEAL, NODES, STILL, attempt, cooling, laboratory, measurement, prepare
 
 from labctl.errors import ConfigError
 from labctl.units import ns, us
@@ -304,9 +304,6 @@ def reference(lab: Laboratory, plays: int = 400) -> tuple[float, float]:
         for half in "qi"
     ]
     return sum(sums.values()) / plays, math.hypot(*shares)
-
-
-STILL = {"phase.diffusion_rad2_per_s": 0.0, "phase.ramp_rad_per_s": 0.0, "phase.unseen_rad": 0.0}
 
 
 def test_the_reference_has_a_megahertz_of_clicks_and_a_clear_fringe() -> None:

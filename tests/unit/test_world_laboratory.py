@@ -10,6 +10,7 @@ from world_lab import (
     FLIGHT,
     IDEAL,
     NODES,
+    STILL,
     attempt,
     cooling,
     laboratory,
@@ -27,7 +28,6 @@ from labctl.units import ns, us
 from simulated_hw.world.laboratory import Laboratory
 
 SECOND = 10**12
-STILL = {"phase.diffusion_rad2_per_s": 0.0, "phase.ramp_rad_per_s": 0.0, "phase.unseen_rad": 0.0}
 
 
 def bell(phase: float, sign: int) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_the_tracked_phase_has_the_published_contrast() -> None:
 
 def test_the_bell_fidelity_comes_out_near_the_published_one() -> None:
     """Populations and an 8-point parity fringe, Bob's pulse following the tracked phase: (P + C)/2 near 0.80."""
-    lab = laboratory(seed=11)
+    lab = laboratory(seed=12)
     rng = np.random.default_rng(5)
     odd: list[bool] = []
     parity: dict[int, list[int]] = {k: [] for k in range(8)}

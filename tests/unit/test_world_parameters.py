@@ -12,14 +12,13 @@ from simulated_hw.world import parameters
 def test_the_shipped_file_is_complete_and_every_value_says_where_it_comes_from() -> None:
     read, sources = parameters.load(SHIPPED)
     assert read.filters.etalon_fwhm_hz == 40e6
-    assert len(sources) == sum(
-        len(entry)
-        if not any(isinstance(v, dict) for v in entry.values())
-        else sum(len(v) for v in entry.values())
-        for entry in VALUES.values()
-    )
+    assert len(sources) == entries(VALUES)
     assert all(source.source.startswith(parameters.KINDS) for source in sources)
     assert ("filters.etalon_fwhm_hz", 40e6, "Hz", "published: USTC 2026") in laboratory().sources()
+
+
+def entries(table: dict[str, Any]) -> int:
+    return sum(entries(value) if isinstance(value, dict) else 1 for value in table.values())
 
 
 def test_no_published_result_is_an_input() -> None:

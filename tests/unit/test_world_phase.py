@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from simulated_hw.world.phase import KEPT, PhaseWalk, Wander
+from simulated_hw.world.phase import KEPT, PhaseWalk, Regime, Swing, Wander, blur
 
 PS = 1e12
 
 
 def walk(seed: int, diffusion: float = 15.0, ramp: float = 0.0) -> PhaseWalk:
-    return PhaseWalk(np.random.default_rng(seed), diffusion, ramp)
+    return PhaseWalk(np.random.default_rng(seed), Regime(diffusion, ramp))
 
 
 def test_the_variance_grows_with_time_however_it_is_asked() -> None:
@@ -69,13 +69,89 @@ def test_mean_cosine_is_the_mean_over_the_walk(diffusion: float, ramp: float) ->
     assert known.mean_cosine(0, duration, 0.4) == pytest.approx(np.mean(values), abs=error)
 
 
+def test_jitter_is_stationary_and_forgets_ahead_beyond_and_between() -> None:
+    sigma, tau, n = 0.3, 16e-6, 4000
+    regime = Regime(0.0, 0.0, sigma, tau)
+    around = np.empty((n, 4))
+    for seed in range(n):
+        one = PhaseWalk(np.random.default_rng(seed), regime)
+        base = one._walk[0]
+        many = one.at_many(np.array([10**9, 10**9 + 16 * 10**6], np.int64))
+        middle = one.at(10**9 + 8 * 10**6)
+        later = one.at(2 * 10**9)
+        around[seed] = np.array([many[0], middle, many[1], later]) - base
+    expected = sigma**2 * np.exp(-np.abs(np.subtract.outer(*[np.array([0, 0.5, 1, 62.5])] * 2)))
+    assert np.cov(around.T) == pytest.approx(expected, abs=5 * math.sqrt(2 / n) * sigma**2)
+
+
+SWINGS = (Swing(85.0, 0.4, 0.3), Swing(600.0, 0.1, -1.0))
+
+
+def test_sinusoids_are_where_they_are_however_far_away_one_asks() -> None:
+    one = PhaseWalk(np.random.default_rng(3), Regime(0.0, 0.0, swings=SWINGS))
+    start = one._walk[0]
+    times = np.array([1, 10**9, 386 * 3600 * 10**12 + 123_456_789], np.int64)
+    for found, time in zip(one.at_many(times).tolist(), times.tolist(), strict=True):
+        exact = sum(
+            s.amplitude_rad
+            * math.sin(2 * math.pi * float(int(s.frequency_hz) * time % 10**12) / 1e12 + s.start_rad)
+            for s in SWINGS
+        )
+        assert found - start == pytest.approx(exact, abs=1e-4)
+        assert one.at(time) == pytest.approx(found, abs=1e-9)
+
+
+def test_a_long_mean_has_the_bessel_functions_of_the_sinusoids_and_the_spread_of_the_jitter() -> None:
+    one = PhaseWalk(np.random.default_rng(4), Regime(0.0, 0.0, 0.2, 16e-6, SWINGS))
+    one._walk[0], one._jitter[0] = 0.7, 0.0
+    times = np.linspace(0, 10**12, 200_000, dtype=np.int64)
+    mean = float(np.cos(one.at_many(times) + 0.4).mean())
+    fresh = PhaseWalk(np.random.default_rng(4), Regime(0.0, 0.0, 0.2, 16e-6, SWINGS))
+    fresh._walk[0] = 0.7
+    assert fresh.mean_cosine(0, 10**12, 0.4) == pytest.approx(mean, abs=2e-3)
+    assert mean == pytest.approx(
+        math.cos(1.1) * 0.9604 * 0.9975 * math.exp(-0.02), abs=2e-3
+    )  # J0(0.4) J0(0.1)
+
+
+def test_blur_is_the_mean_of_the_fringe_over_its_slot() -> None:
+    regime = Regime(2000.0, 0.0, 0.3, 5e-6)
+    means = []
+    for seed in range(3000):
+        one = PhaseWalk(np.random.default_rng(seed), regime)
+        phases = one.at_many(np.arange(1, 22, dtype=np.int64) * 10**6)  # 21 us
+        means.append(np.cos(phases - phases[10]).mean())
+    assert blur(regime, 21e-6) == pytest.approx(np.mean(means), abs=4e-3)
+    assert blur(Regime(0.0), 1.0) == 1.0
+
+
+def test_when_the_regime_changes_the_phase_goes_on_and_the_past_stays() -> None:
+    still, wild = Regime(0.0, 0.01, 0.05, 16e-6), Regime(600.0, 7.5, swings=SWINGS)
+    jumps, spreads = [], []
+    for seed in range(1500):
+        one = PhaseWalk(np.random.default_rng(seed), still)
+        past = one.at_many(np.array([10**9, 2 * 10**9], np.int64)).tolist()
+        one.change(wild, 5 * 10**9)
+        before, after = one.at(5 * 10**9), one.at(5 * 10**9 + 2)
+        later = one.at(6 * 10**9)
+        assert [one.at(10**9), one.at(2 * 10**9)] == past
+        jumps.append(abs(after - before))
+        swung = wild.swung(6 * 10**9) - wild.swung(5 * 10**9)
+        spreads.append(later - before - swung)
+        one.change(still, 7 * 10**9)
+        assert abs(one.at(8 * 10**9) - one.at(7 * 10**9)) < 0.4  # 5 sigma of the jitter, hardly any walk
+        assert one.regime is still
+    assert max(jumps) < 1e-3
+    assert np.var(spreads) == pytest.approx(0.6, rel=5 * math.sqrt(2 / 1500))
+
+
 def test_memory_is_bounded() -> None:
     one = walk(2)
     one.at_many(np.arange(20_000, dtype=np.int64) * 10**6)
     assert len(one._times) <= KEPT
     for k in range(2 * KEPT):
         one.at(10**12 + k)
-    assert len(one._times) == len(one._walk) <= KEPT
+    assert len(one._times) == len(one._walk) == len(one._jitter) <= KEPT
 
 
 @pytest.mark.parametrize("span", [1e-7, 1e-4, 5e-3, 1.0])

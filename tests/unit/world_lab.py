@@ -33,6 +33,17 @@ IDEAL = {
 }
 """Changes that leave an ideal atom: no preparation, pulse or branching errors."""
 
+STILL = {
+    "phase.spool_drift_k_per_s": 0.0,
+    "phase.drift_rad_per_s_100km": 0.0,
+    "phase.acoustic_1.rad_per_km": 0.0,
+    "phase.acoustic_2.rad_per_km": 0.0,
+    "phase.lock_noise_rad": 0.0,
+    "phase.laser_linewidth_hz": 0.0,
+    "phase.unseen_rad": 0.0,
+}
+"""Changes that leave a phase that stands still."""
+
 
 def values(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The shipped component values with some changed, by dotted name."""
