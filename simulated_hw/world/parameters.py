@@ -29,6 +29,10 @@ def _number(unit: str, lowest: float = 0.0, highest: float = math.inf) -> Any:
     return field(metadata={"unit": unit, "lowest": lowest, "highest": highest})
 
 
+number = _number
+"""For the dataclasses of other laboratories."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Atom:
     """⁴⁰Ca⁺."""
@@ -354,8 +358,15 @@ def parse(
     file:  named in errors
     Raises ConfigError that names file, table and key.
     """
+    return parse_as(Parameters, content, file)
+
+
+def parse_as(
+    cls: type[TableT], content: Mapping[str, Any], file: str = "world parameters"
+) -> tuple[TableT, tuple[Source, ...]]:
+    """The same for another laboratory's dataclass of tables."""
     sources: list[Source] = []
-    return _table(Parameters, content, file, "", sources), tuple(sources)
+    return _table(cls, content, file, "", sources), tuple(sources)
 
 
 def _table(
