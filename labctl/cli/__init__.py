@@ -45,6 +45,13 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "compile": "Compile a sequence for ARTIQ: experiment file, expected timeline, slack.",
         },
     ),
+    "Beside ARTIQ": (
+        "artiq_commands",
+        {
+            "serve": "Serve devices as ARTIQ controllers, runs and signals as datasets.",
+            "artiq": "Print device_db.py entries of the lab.",
+        },
+    ),
     "Data": (
         "data_commands",
         {
