@@ -5,17 +5,59 @@ from __future__ import annotations
 import cmath
 import functools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulated_hw.world.parameters import Filters, Node, Parameters
+from simulated_hw.world.parameters import Converter, Fibre, Filters
 
 SPEED_OF_LIGHT = 299_792_458.0
 
 
-def converter_efficiency(pump_w: float, oven_k: float, p: Parameters) -> float:
+class Emission(Protocol):
+    """The atom that emits the photon."""
+
+    @property
+    def photon_decay_s(self) -> float:
+        """1/e decay of its wave packet, s."""
+        ...
+
+
+class Arm(Protocol):
+    """What of a node counts for its photon's way."""
+
+    @property
+    def arm_length_m(self) -> float:
+        """Fibre between node and midpoint, m."""
+        ...
+
+
+class Optics(Protocol):
+    """The component values on the photon's way, of any laboratory."""
+
+    @property
+    def atom(self) -> Emission:
+        """What emits."""
+        ...
+
+    @property
+    def converter(self) -> Converter:
+        """What converts."""
+        ...
+
+    @property
+    def filters(self) -> Filters:
+        """What filters."""
+        ...
+
+    @property
+    def fibre(self) -> Fibre:
+        """What carries."""
+        ...
+
+
+def converter_efficiency(pump_w: float, oven_k: float, p: Optics) -> float:
     """Converter input to output: sin² of the pump amplitude times sinc² of the phase mismatch."""
     c = p.converter
     depth = math.sin(math.pi / 2 * math.sqrt(max(0.0, pump_w) / c.best_pump_power_w)) ** 2
@@ -28,7 +70,7 @@ def phase_matching(offset_k: float, acceptance_k: float) -> float:
     return 1.0 if abs(x) < 1e-9 else (math.sin(x) / x) ** 2
 
 
-def noise_hz(pump_w: float, p: Parameters) -> float:
+def noise_hz(pump_w: float, p: Optics) -> float:
     """Noise photons per second behind the filters of one arm: spectral density times noise-equivalent bandwidth.
 
     The etalon's neighbouring orders pass as far as the grating lets them.
@@ -45,12 +87,12 @@ def etalon_offset_hz(etalon_k: float, pump_detuning_hz: float, f: Filters) -> fl
     return (etalon_k - f.etalon_k) * f.etalon_hz_per_k + pump_detuning_hz
 
 
-def fibre_transmission(node: Node, p: Parameters) -> float:
+def fibre_transmission(node: Arm, p: Optics) -> float:
     """Power transmission of one arm's fibre."""
     return 10 ** (-p.fibre.loss_db_per_km * node.arm_length_m / 1e4)
 
 
-def flight_ps(node: Node, p: Parameters) -> int:
+def flight_ps(node: Arm, p: Optics) -> int:
     """Time of flight from node to midpoint, ps."""
     return round(node.arm_length_m * p.fibre.index / SPEED_OF_LIGHT * 1e12)
 
@@ -95,7 +137,7 @@ class Packet(NamedTuple):
         return np.abs(self.scale * (np.exp(-self.l0 * late) - np.exp(-self.l1 * late))) ** 2 * (times_s >= 0)
 
 
-def packet(offset_hz: float, shift_hz: float, p: Parameters) -> Packet:
+def packet(offset_hz: float, shift_hz: float, p: Optics) -> Packet:
     """Wave packet of a photon with 1/e decay ``photon_decay_s`` behind an etalon ``offset_hz`` away.
 
     shift_hz:  frequency of the photon relative to its nominal one, Hz
