@@ -67,6 +67,10 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
             "fault": "Make a simulated instrument misbehave.",
         },
     ),
+    "Published experiments": (
+        "reproduce_command",
+        {"reproduce": "Repeat a published experiment on the simulated lab and compare."},
+    ),
     "A lab of one's own": (
         "driver_commands",
         {

@@ -28,14 +28,15 @@ Figure = tuple[str, str]
 BLUE, ORANGE, GREY = "#1f4e79", "#c55a11", "#7f7f7f"
 
 
-def figures(analysis: str, rows: Rows, arguments: Mapping[str, Any]) -> list[Figure]:
+def figures(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> list[Figure]:
     """The figures that these records allow; empty for none."""
     if len(rows) < 2:
         return []
+    table = rows if isinstance(rows, Table) else Table(rows)
     made: list[Figure] = []
     for draw in _DRAWINGS.get(analysis, ()):
         try:
-            made.append(draw(Table(rows), arguments))
+            made.append(draw(table, arguments))
         except LabError:  # too few records, or not such records; the table above says what there is
             continue
     return made
@@ -43,7 +44,7 @@ def figures(analysis: str, rows: Rows, arguments: Mapping[str, Any]) -> list[Fig
 
 def _heralds(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """Heralds against time, and the distribution of waiting times."""
-    figure, (left, right) = _axes(2)
+    figure, (left, right) = panels(2)
     span = table.time_s[-1]
     rate = len(table) / span
     left.step([0.0, *table.time_s], range(len(table) + 1), color=BLUE, where="post", lw=1.2)
@@ -61,7 +62,7 @@ def _heralds(table: Table, arguments: Mapping[str, Any]) -> Figure:
     right.set(xlabel="wait for a herald / s", ylabel=f"heralds per {width:.2g} s", yscale="log")
     right.set(xlim=(0, edges[-1]), ylim=(0.5, 3 * max(found.max(), 1)))
     right.legend(frameon=False)
-    return f"Rate: {len(table)} heralds in {span:.0f} s of laboratory time.", _svg(figure)
+    return f"Rate: {len(table)} heralds in {span:.0f} s of laboratory time.", to_svg(figure)
 
 
 def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
@@ -69,7 +70,7 @@ def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
     if arguments.get("measure") != "fidelity":
         raise LimitError("no populations and parity in these records")
     fringe = parity_fringe(table)
-    figure, (left, right) = _axes(2)
+    figure, (left, right) = panels(2)
     z = table.column("setting").astype(int) == 0
     a, b = table.column("bright_a").astype(int), table.column("bright_b").astype(int)
     counts = np.array([int((z & (a == x) & (b == y)).sum()) for x, y in ((1, 1), (1, 0), (0, 1), (0, 0))])
@@ -92,12 +93,12 @@ def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
     )
     _turn(right, "analysis phase of Bob")
     right.legend(frameon=False, loc="upper center")
-    return "Heralded pairs: populations, and parity after both ions were turned by π/2.", _svg(figure)
+    return "Heralded pairs: populations, and parity after both ions were turned by π/2.", to_svg(figure)
 
 
 def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """When in the gate the heralding photon came, and how well the optical phase was known then."""
-    figure, (left, right) = _axes(2)
+    figure, (left, right) = panels(2)
     window_ns = float(arguments.get("window", 60_000)) / 1e3
     edges = np.linspace(0, window_ns, 31)
     for detector, colour in ((0, BLUE), (1, ORANGE)):
@@ -117,14 +118,14 @@ def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
     right.axvline(LARGEST_PHASE_SIGMA_RAD, color=ORANGE, lw=1, ls="--", label="rounds above are void")
     right.set(xlabel="uncertainty of the tracked phase / rad", ylabel="heralds", xlim=(0, top))
     right.legend(frameon=False, loc="upper left")
-    return "Arrival of the heralding photon, and what the reference light told of the phase.", _svg(figure)
+    return "Arrival of the heralding photon, and what the reference light told of the phase.", to_svg(figure)
 
 
 def _fringe(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """The interference fringe of the reference light with the tracked phase taken out."""
     phases, n0, n1 = fringe_counts(table, arguments)
     fitted = fit_fringe(phases, n0, n1)
-    figure, (axes,) = _axes(1)
+    figure, (axes,) = panels(1)
     total = np.maximum(n0 + n1, 1)
     _points(axes, phases, n0 / total, np.sqrt((n0 + 0.5) * (n1 + 0.5) / (total + 1)) / total)
     fine = np.linspace(-0.3, 2 * math.pi + 0.3, 200)
@@ -133,12 +134,12 @@ def _fringe(table: Table, arguments: Mapping[str, Any]) -> Figure:
     axes.set(ylabel="share of clicks at detector 0", ylim=(-0.03, 1.2), yticks=(0, 0.25, 0.5, 0.75, 1))
     _turn(axes, "scanned phase")
     axes.legend(frameon=False, loc="upper center")
-    return f"Reference light with the tracked phase fed forward: {int(total.sum())} clicks.", _svg(figure)
+    return f"Reference light with the tracked phase fed forward: {int(total.sum())} clicks.", to_svg(figure)
 
 
 def _noise(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """Counts of each gate with no signal light, against time and against a Poisson distribution."""
-    figure, (left, right) = _axes(2)
+    figure, (left, right) = panels(2)
     gate_s = float(arguments["gate"]) / 1e12
     for name, colour in (("n0", BLUE), ("n1", ORANGE)):
         counts = table.column(name).astype(int)
@@ -153,7 +154,7 @@ def _noise(table: Table, arguments: Mapping[str, Any]) -> Figure:
     left.set(xlabel="laboratory time / s", ylabel="clicks per second", ylim=(0, None))
     left.legend(frameon=False, ncols=2, loc="lower center")
     right.set(xlabel=f"clicks in {gate_s:.3g} s", ylabel="gates", ylim=(0, None))
-    return "Clicks with no signal light; dashed: mean, and Poisson distribution of that mean.", _svg(figure)
+    return "Clicks with no signal light; dashed: mean, and Poisson distribution of that mean.", to_svg(figure)
 
 
 _DRAWINGS: dict[str, tuple[Callable[[Table, Mapping[str, Any]], Figure], ...]] = {
@@ -163,7 +164,8 @@ _DRAWINGS: dict[str, tuple[Callable[[Table, Mapping[str, Any]], Figure], ...]] =
 }
 
 
-def _axes(count: int) -> tuple[Any, Any]:
+def panels(count: int) -> tuple[Any, Any]:
+    """A figure of so many panels side by side, and the panels."""
     from matplotlib.figure import Figure as MatplotlibFigure
 
     figure = MatplotlibFigure(figsize=(4.6 * count, 3.1), layout="constrained")
@@ -184,7 +186,7 @@ def _turn(axes: Any, label: str) -> None:
     axes.set(xlabel=label, xlim=(-0.3, 2 * math.pi + 0.3))
 
 
-def _svg(figure: Any) -> str:
+def to_svg(figure: Any) -> str:
     """The same bytes for the same figure, and nothing but the drawing."""
     from matplotlib import rc_context
 

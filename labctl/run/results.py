@@ -50,12 +50,12 @@ class Table:
         return bool(self.rows) and name in self.rows[0][2]
 
 
-def results(analysis: str, rows: Rows, arguments: Mapping[str, Any]) -> list[Result]:
+def results(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> list[Result]:
     """The figures of a run; empty while there are too few records to say anything."""
     method = _METHODS.get(analysis)
-    if method is None or not rows:
+    if method is None or not len(rows):
         return []
-    return method(Table(rows), arguments)
+    return method(rows if isinstance(rows, Table) else Table(rows), arguments)
 
 
 def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:

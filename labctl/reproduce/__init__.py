@@ -1,0 +1,1 @@
+"""Published experiments, repeated on the simulated lab through the whole pipeline and compared with what was published."""
