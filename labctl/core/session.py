@@ -1,13 +1,13 @@
-"""One acquisition on the simulated core in a thread of its own: start, pause, stop, and a queue of what comes back."""
+"""One acquisition on the simulated core in a thread of its own: start, pause, stop, and what comes back, in batches."""
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterator
 
 import msgspec
 
+from labctl.core.outbox import Outbox
 from labctl.core.program import Program, lower
 from labctl.core.sim import Control, Progress, SimCore
 from labctl.errors import CoreError, LabError
@@ -53,12 +53,18 @@ PROGRESS_EVERY_PS = 200_000_000_000
 
 
 class CoreSession:
-    """Plays one schedule at a time; messages come out in the order they happened. Nothing is dropped: a full queue
-    makes the core wait."""
+    """Plays one schedule at a time; messages come out in the order they happened. Nothing is dropped: a full outbox
+    makes the core wait.
 
-    def __init__(self, core: SimCore, capacity: int = 1000) -> None:
+    capacity:  messages that may wait to be read
+    gather_s:  real time for which ``batches`` lets messages come together: 0 where laboratory time is real
+    """
+
+    def __init__(self, core: SimCore, capacity: int = 1000, gather_s: float = 0.0) -> None:
         self._core = core
-        self._queue: queue.Queue[Message] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._gather_s = gather_s
+        self._outbox: Outbox[Message] = Outbox(capacity)
         self._control = Control()
         self._thread: threading.Thread | None = None
         self._abandoned = threading.Event()
@@ -75,7 +81,7 @@ class CoreSession:
         program = lower(schedule)
         self._control = Control()
         self._abandoned.clear()
-        self._queue = queue.Queue(self._queue.maxsize)
+        self._outbox = Outbox(self._capacity)
         self._thread = threading.Thread(
             target=self._play, args=(program, rounds, first_record), name="core", daemon=True
         )
@@ -97,41 +103,30 @@ class CoreSession:
         """Stop, and throw away what nobody will read."""
         self._abandoned.set()
         self._control.stop()
+        self._outbox.close()
         if self._thread is not None:
-            while self._thread.is_alive():
-                self._discard()
-                self._thread.join(0.02)
-        self._discard()
+            self._thread.join()
 
-    def messages(self) -> Iterator[Message | None]:
-        """Messages as they come, None about twice a second in between, until the finished message (none after ``abandon``)."""
+    def batches(self) -> Iterator[list[Message]]:
+        """Messages as they come, an empty batch about twice a second in between; the last one ends with the finished message (none after ``abandon``)."""
         while not self._abandoned.is_set():
-            message = self.next_message(0.5)
-            yield message
-            if isinstance(message, FinishedMessage):
+            batch = self._outbox.take(0.5, self._gather_s)
+            finished = bool(batch) and isinstance(batch[-1], FinishedMessage)
+            if finished and self._thread is not None:
+                self._thread.join()
+            yield batch
+            if finished:
                 return
 
     def next_message(self, timeout_s: float) -> Message | None:
         """The next message, None if none came in time. After the finished message the core is free for the next run."""
-        try:
-            message = self._queue.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
+        message = self._outbox.take_one(timeout_s)
         if isinstance(message, FinishedMessage) and self._thread is not None:
             self._thread.join()
         return message
 
-    def _discard(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
-
     def _put(self, message: Message) -> None:
-        while not self._abandoned.is_set():
-            try:
-                self._queue.put(message, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+        self._outbox.put(message, isinstance(message, FinishedMessage | HostPointMessage))
 
     def _play(self, program: Program, rounds: int, first_record: int) -> None:
         last = -PROGRESS_EVERY_PS

@@ -11,7 +11,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,12 +140,26 @@ class Journal:
 
     def append(self, number: int, time_ps: int, values: Mapping[str, Any]) -> None:
         """Put one record on disk; refuses a number that is not the next one, so none is lost or doubled."""
-        if number != self.next_record:
-            raise StorageError(
-                f"{self.path}: record {number} came where {self.next_record} was expected; the run has to be resumed"
-            )
-        self._write(_frame(_Row(number, time_ps, dict(values))))
-        self.next_record += 1
+        self.extend([(number, time_ps, values)])
+
+    def extend(self, rows: Iterable[tuple[int, int, Mapping[str, Any]]]) -> None:
+        """Put records (number, time_ps, values) on disk, all at once; as ``append`` for each of them.
+
+        Those before a number that is not the next one are on disk when it is refused.
+        """
+        frames: list[bytes] = []
+        refused = ""
+        for number, time_ps, values in rows:
+            expected = self.next_record + len(frames)
+            if number != expected:
+                refused = f"{self.path}: record {number} came where {expected} was expected; the run has to be resumed"
+                break
+            frames.append(_frame(_Row(number, time_ps, dict(values))))
+        if frames:
+            self._write(b"".join(frames))
+            self.next_record += len(frames)
+        if refused:
+            raise StorageError(refused)
 
     def note(self, what: Mapping[str, Any]) -> None:
         """Put something that happened on disk."""

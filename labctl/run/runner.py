@@ -29,8 +29,11 @@ class CorePort(Protocol):
         """Begin to play."""
         ...
 
-    def messages(self) -> Iterator[Message | None]:
-        """What comes back, None now and then in between, until the finished message."""
+    def batches(self) -> Iterator[list[Message]]:
+        """What comes back, an empty batch now and then in between, until one that ends with the finished message.
+
+        A batch is acknowledged when the next is asked for.
+        """
         ...
 
     def pause(self) -> None:
@@ -226,37 +229,36 @@ class Runner:
         return outcome
 
     def _loop(self, taking: _Taking) -> FinishedMessage:
-        """Everything between start and the finished message; a record is on disk before the next is looked at."""
+        """Everything between start and the finished message; a batch is on disk before the next is looked at."""
         journal = taking.journal
         self._core.start(taking.schedule, taking.rounds - journal.next_record, journal.next_record)
-        messages = self._core.messages()
+        batches = self._core.batches()
         try:
-            return self._follow(messages, taking)
+            return self._follow(batches, taking)
         except BaseException:
             with suppress(LabError):  # what went wrong first is what counts
                 self._core.stop()
-                for message in messages:
-                    if isinstance(message, FinishedMessage):
+                for batch in batches:
+                    if batch and isinstance(batch[-1], FinishedMessage):
                         break
             raise
 
-    def _follow(self, messages: Iterator[Message | None], taking: _Taking) -> FinishedMessage:
+    def _follow(self, batches: Iterator[list[Message]], taking: _Taking) -> FinishedMessage:
         held = ""
         stopping = waiting = False
-        for message in messages:
-            match message:
-                case RecordMessage():
-                    taking.journal.append(message.number, taking.before_ps + message.time_ps, message.values)
-                    taking.observer.record(message)
-                case ProgressMessage():
-                    taking.observer.progress(message)
-                case HostPointMessage():
-                    taking.observer.host_point(message.name)
-                    waiting = True
-                case FinishedMessage():
-                    return message
-                case None:
-                    pass
+        for batch in batches:
+            self._keep(batch, taking)
+            for message in batch:
+                match message:
+                    case RecordMessage():
+                        taking.observer.record(message)
+                    case ProgressMessage():
+                        taking.observer.progress(message)
+                    case HostPointMessage():
+                        taking.observer.host_point(message.name)
+                        waiting = True
+                    case FinishedMessage():
+                        return message
             if self.stop_requested.is_set() and not stopping:
                 stopping = True
                 self._core.stop()
@@ -265,6 +267,14 @@ class Runner:
                 waiting = False
                 self._core.resume()
         raise RunError("the core went away without saying why; see the log of the host that runs it")
+
+    def _keep(self, batch: list[Message], taking: _Taking) -> None:
+        """The batch's records on disk, together."""
+        taking.journal.extend(
+            (message.number, taking.before_ps + message.time_ps, message.values)
+            for message in batch
+            if isinstance(message, RecordMessage)
+        )
 
     def _hold(self, held: str, journal: Journal, observer: Observer) -> str:
         """Pause while there is trouble; what it was is noted in the journal."""

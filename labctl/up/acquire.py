@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from labctl.up.world import in_process, make_core, make_world
 
 WATCH_S = 0.5
 """How often the state of the devices is looked at while data is taken, s."""
+GATHER_S = 0.1
+"""Records of this much real time go to disk together in virtual time, s."""
 SILENT_S = 10.0
 """A core unheard of for so long is lost, s."""
 
@@ -41,8 +44,8 @@ class BusCore:
             "core.start", to_json(schedule).decode(), rounds, first_record, self._client.owner, timeout_s=20.0
         )
 
-    def messages(self) -> Iterator[Message | None]:
-        """What the core sends; a message is acknowledged when the next is asked for, so after it is on disk."""
+    def batches(self) -> Iterator[list[Message]]:
+        """What the core sends, one by one; acknowledged when the next is asked for, so after it is on disk."""
         with StreamSink(self._stream, owner=self._client.owner) as sink:
             kept = heard = self._clock.now()
             while True:
@@ -58,16 +61,16 @@ class BusCore:
                         raise CoreError(
                             "the core no longer plays this run (was its process restarted?); the data is kept, go on with `labctl run --resume RID`"
                         )
-                    yield None
+                    yield []
                     continue
                 heard = now
                 message = decode(bytes(received.frames[0]))
                 if isinstance(message, FinishedMessage):
                     sink.acknowledge(received.sequence)
                     sink.receive(1.0)  # the end of the stream: the core is free for the next run
-                    yield message
+                    yield [message]
                     return
-                yield message
+                yield [message]
                 sink.acknowledge(received.sequence)
 
     def pause(self) -> None:
@@ -108,6 +111,7 @@ class Acquisition:
     ) -> Outcome:
         """Check, then take a run; ScheduleError with every problem, or DeviceError if the lab is not ready, before anything moves."""
         refuse(schedule, self._config)
+        self._looked = -math.inf  # what was known before this run may be over
         trouble = self.trouble()
         if trouble:
             raise DeviceError(
@@ -117,6 +121,7 @@ class Acquisition:
 
     def resume(self, rid: int, observer: Observer | None = None) -> Outcome:
         """Go on with a run that was cut short."""
+        self._looked = -math.inf
         return self._runner.resume(rid, stored_schedule(self._runner.runs, rid), observer)
 
     def stop(self) -> None:
@@ -178,7 +183,7 @@ class VirtualLab:
             raise
         used = seed if seed is not None else (config.world.seed if config.world else None)
         self._runner = Runner(
-            CoreSession(make_core(self.world)),
+            CoreSession(make_core(self.world), gather_s=GATHER_S),
             runs,
             lab,
             config.effective,

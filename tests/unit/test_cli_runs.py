@@ -45,7 +45,7 @@ class ListCore:
     def start(self, schedule: Schedule, rounds: int, first_record: int) -> None:
         self.first, self.rounds = first_record, rounds
 
-    def messages(self) -> Iterator[Message | None]:
+    def batches(self) -> Iterator[list[Message]]:
         number = self.first
         for number in range(self.first, self.first + self.rounds):
             if self.before is not None:
@@ -53,9 +53,9 @@ class ListCore:
             if self.stopped:
                 break
             time_ps = (number + 1) * 10**12
-            yield RecordMessage(number, time_ps, {"n0": 3, "n1": 3})
-            yield ProgressMessage(time_ps, 0, number + 1)
-        yield FinishedMessage("stopped" if self.stopped else "complete", number * 10**12)
+            yield [RecordMessage(number, time_ps, {"n0": 3, "n1": 3})]
+            yield [ProgressMessage(time_ps, 0, number + 1)]
+        yield [FinishedMessage("stopped" if self.stopped else "complete", number * 10**12)]
 
     def pause(self) -> None:
         pass

@@ -33,7 +33,7 @@ def session(
 
 
 def all_messages(core: CoreSession) -> list[Message]:
-    return [message for message in core.messages() if message is not None]
+    return [message for batch in core.batches() for message in batch]
 
 
 @pytest.mark.parametrize("capacity", [1, 3, 1000])
@@ -66,7 +66,7 @@ def test_abandon_never_waits_for_a_reader(read):
             core.next_message(5.0)
         core.abandon()
         assert not core.playing and core.next_message(0.0) is None
-        assert list(core.messages()) == []
+        assert list(core.batches()) == []
 
 
 def test_abandon_ends_a_paused_core_and_one_that_waits_for_a_herald():

@@ -1,5 +1,6 @@
 """The journal survives anything: torn tails, kill -9 at any instant, a full disk."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -157,3 +158,29 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_taken(tmp_path: Path):
     assert f"{count} records are safe" in text and "\n" not in text.strip()
     content = journal.read(path)
     assert len(content.records) == int(count) and content.torn_bytes == 0
+
+
+def test_records_written_together_are_all_there_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    syncs: list[int] = []
+    true_sync = os.fdatasync
+
+    def sync(file: int) -> None:
+        syncs.append(file)
+        if len(syncs) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        true_sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    writing = Journal.create(tmp_path / "journal", {})
+    rows = [(n, n * 10, {"n": n}) for n in range(30)]
+    writing.extend(rows[:10])
+    with pytest.raises(StorageError, match="10 records are safe"):
+        writing.extend(rows[10:20])
+    assert writing.next_record == 10
+    writing.extend(rows[10:25])
+    assert len(syncs) == 4
+    with pytest.raises(StorageError, match="record 27 came where 26 was expected"):
+        writing.extend([rows[25], rows[27]])
+    writing.extend([])
+    writing.close()
+    assert journal.read(tmp_path / "journal").records == rows[:26]
