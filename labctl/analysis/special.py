@@ -53,3 +53,18 @@ def minimise(
         options={"ftol": 0.0, "gtol": 1e-10, "maxcor": 20, "maxiter": 2000},
     )
     return np.asarray(result.x, dtype=np.float64)
+
+
+def least_squares(
+    residuals: Callable[[FloatArray], FloatArray],
+    start: Sequence[float] | FloatArray,
+    bounds: Sequence[tuple[float, float]],
+) -> FloatArray:
+    """Parameters inside bounds with the smallest sum of squared residuals (trust region, each parameter on its own scale)."""
+    from scipy.optimize import least_squares as solve
+
+    low, high = (np.array(side, dtype=np.float64) for side in zip(*bounds, strict=True))
+    result: Any = solve(
+        residuals, np.clip(np.asarray(start, np.float64), low, high), bounds=(low, high), x_scale="jac"
+    )
+    return np.asarray(result.x, dtype=np.float64)
