@@ -129,35 +129,36 @@ class Outlook:
         return int(min(max(time, 0.0), gate.duration_ps - 1))
 
 
-class AttemptModel:
-    """Makes outlooks; remembers the overlaps of wave packets while the filters stand still."""
+class MidpointModel:
+    """From two photons on their way to an outlook; remembers the overlaps of wave packets while the filters stand still.
 
-    def __init__(self, parameters: Parameters) -> None:
-        self._p = parameters
-        self._nodes: tuple[Node, Node] = (parameters.alice, parameters.bob)
-        other = parameters.filters.other_transmission
-        self._passive = [other * photon.fibre_transmission(node, parameters) for node in self._nodes]
+    photon_overlap:  squared overlap of the two photons at equal spectra
+    """
+
+    def __init__(self, photon_overlap: float) -> None:
+        self._overlap = math.sqrt(photon_overlap)
         self._overlaps: dict[tuple[float | int, ...], Tables] = {}
-        self._prepared: dict[tuple[int, int, NodeLight, float, float], tuple[Reading, Emitter]] = {}
 
     def outlook(
-        self, reading: Reading, arms: tuple[ArmState, ArmState], detectors: tuple[Detector, Detector]
+        self,
+        reading: Reading,
+        emitters: tuple[Emitter, Emitter],
+        packets: tuple[photon.Packet, photon.Packet],
+        arrivals: tuple[int, int],
+        detectors: tuple[Detector, Detector],
     ) -> Outlook:
-        """One attempt that plays ``reading`` with the instruments as they are."""
+        """What the detectors' gates see of the emitters' photons, which arrive at ``arrivals`` (ps) as ``packets``."""
         gates = tuple(reading.midpoint_gates)
         if len({detector for detector, _ in gates}) != len(gates) or reading.counter_gates:
             raise ConfigError(
                 f"segment {reading.segment.name!r}: an attempt has at most one gate per detector of the midpoint and "
                 f"no other; it has {', '.join(gate.line for gate in reading.segment.gates)}"
             )
-        p = self._p
-        emitters = (self.emitter(0, reading, arms[0]), self.emitter(1, reading, arms[1]))
-        packets, arrivals = self._packets(reading, arms)
         windows: list[Window | None] = [None, None]
         overlaps: list[complex] = []
         for number, gate in gates:
             table = self._table(gate, packets, arrivals)
-            overlap = table.overlap * math.sqrt(p.midpoint.photon_overlap)
+            overlap = table.overlap * self._overlap
             overlaps.append(overlap)
             eta = detectors[number].efficiency
             windows[number] = Window(
@@ -175,6 +176,49 @@ class AttemptModel:
             mean,
             (responses(windows[0]), responses(windows[1])),
         )
+
+    def _table(
+        self, gate: OpenGate, packets: tuple[photon.Packet, photon.Packet], arrivals: tuple[int, int]
+    ) -> Tables:
+        """Shares and overlap of the packets in a gate, remembered."""
+        a, b = packets
+        begin = gate.start_ps - min(arrivals)
+        late = (arrivals[0] - min(arrivals), arrivals[1] - min(arrivals))
+        key = (begin, gate.duration_ps, *late, a.l0.imag, a.l1.imag, b.l0.imag, b.l1.imag)
+        known = self._overlaps.get(key)
+        if known is None:
+            start, end = begin / 1e12, (begin + gate.duration_ps) / 1e12
+            la, lb = late[0] / 1e12, late[1] / 1e12
+            share_a = a.overlap(a, start, end, la, la).real
+            share_b = b.overlap(b, start, end, lb, lb).real
+            common = a.overlap(b, start, end, la, lb)
+            known = Tables(
+                (share_a, share_b),
+                common / math.sqrt(share_a * share_b) if share_a > 0 and share_b > 0 else 0j,
+            )
+            if len(self._overlaps) >= REMEMBERED:
+                self._overlaps.clear()
+            self._overlaps[key] = known
+        return known
+
+
+class AttemptModel:
+    """Makes outlooks of attempts with calcium ions."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._p = parameters
+        self._nodes: tuple[Node, Node] = (parameters.alice, parameters.bob)
+        other = parameters.filters.other_transmission
+        self._passive = [other * photon.fibre_transmission(node, parameters) for node in self._nodes]
+        self._midpoint = MidpointModel(parameters.midpoint.photon_overlap)
+        self._prepared: dict[tuple[int, int, NodeLight, float, float], tuple[Reading, Emitter]] = {}
+
+    def outlook(
+        self, reading: Reading, arms: tuple[ArmState, ArmState], detectors: tuple[Detector, Detector]
+    ) -> Outlook:
+        """One attempt that plays ``reading`` with the instruments as they are."""
+        emitters = (self.emitter(0, reading, arms[0]), self.emitter(1, reading, arms[1]))
+        return self._midpoint.outlook(reading, emitters, *self._packets(reading, arms), detectors)
 
     def emitter(self, node: int, reading: Reading, arm: ArmState) -> Emitter:
         """One node after its 854 nm pulse; remembered while its light and motion stay the same."""
@@ -266,30 +310,6 @@ class AttemptModel:
                 photon.packet(photon.etalon_offset_hz(arm.etalon_k, -shift, self._p.filters), shift, self._p)
             )
         return (made[0], made[1]), (arrivals[0], arrivals[1])
-
-    def _table(
-        self, gate: OpenGate, packets: tuple[photon.Packet, photon.Packet], arrivals: tuple[int, int]
-    ) -> Tables:
-        """Shares and overlap of the packets in a gate, remembered."""
-        a, b = packets
-        begin = gate.start_ps - min(arrivals)
-        late = (arrivals[0] - min(arrivals), arrivals[1] - min(arrivals))
-        key = (begin, gate.duration_ps, *late, a.l0.imag, a.l1.imag, b.l0.imag, b.l1.imag)
-        known = self._overlaps.get(key)
-        if known is None:
-            start, end = begin / 1e12, (begin + gate.duration_ps) / 1e12
-            la, lb = late[0] / 1e12, late[1] / 1e12
-            share_a = a.overlap(a, start, end, la, la).real
-            share_b = b.overlap(b, start, end, lb, lb).real
-            common = a.overlap(b, start, end, la, lb)
-            known = Tables(
-                (share_a, share_b),
-                common / math.sqrt(share_a * share_b) if share_a > 0 and share_b > 0 else 0j,
-            )
-            if len(self._overlaps) >= REMEMBERED:
-                self._overlaps.clear()
-            self._overlaps[key] = known
-        return known
 
 
 def reference_amplitude(arm: ArmState, p: Parameters) -> complex:
