@@ -8,19 +8,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from labctl.sim.played import Clicks, OpenGate, PlayedPulse
-from simulated_hw.world import ion
+from simulated_hw.world import ion, memory
 from simulated_hw.world import light as optics
+from simulated_hw.world.acts import Act, Plan, Plans
 from simulated_hw.world.card import Photomultiplier
+from simulated_hw.world.field_noise import FieldNoise
 from simulated_hw.world.light import NodeLight
 from simulated_hw.world.motion import Motion
 from simulated_hw.world.parameters import Parameters
-from simulated_hw.world.phase import LineNoise
 from simulated_hw.world.segments import NODES, Reading
 
 SCATTER_S = 1e-7
 """Time in which nominal cooling light leaves no memory of the Zeeman state."""
-ACTING = ("cool_397", "eit_397", "pump_397", "reset_854", "qubit_729", "excite_854")
-"""Beams that do something to an ion by themselves; the repumper only helps."""
 
 
 class Atoms:
@@ -37,14 +36,21 @@ class Atoms:
         self._rng = rng("atoms")
         self.pair = ion.IonPair()
         self.motion = [Motion(parameters) for _ in NODES]
-        self._line = [LineNoise(rng(f"{name}.line"), parameters.qubit) for name in NODES]
+        self.field = FieldNoise(parameters, rng)
+        self._plans = Plans(self.field)
         self._time_ps = [0, 0]
+        self._owed = [
+            0.0,
+            0.0,
+        ]  # cycles that each line has gathered since ``_time_ps`` and until ``field.time_ps``
+        m, atom = parameters.memory, parameters.atom
+        self._memory_ratio = m.hz_per_t / parameters.field.line_hz_per_t
+        self._scattering = [
+            memory.Scattering(share, m.flip_share, atom.p32_to_d52, atom.p32_to_d32)
+            for share in (m.scattered_alice, m.scattered_bob)
+        ]
         self._rabi_scale = [1.0, 1.0]
         self._due: tuple[Reading, int] | None = None
-
-    def line_offset_hz(self, node: int) -> float:
-        """Where the qubit line of a node was when it last mattered, Hz from nominal."""
-        return self._line[node].offset_hz()
 
     def pass_time(
         self, played: Sequence[tuple[Reading, int]], duration_s: float, lights: tuple[NodeLight, NodeLight]
@@ -75,9 +81,13 @@ class Atoms:
         """An attempt has prepared the ions anew and left them in ``state`` at ``ready_ps``."""
         self._due = None
         self.pair.set(state)
+        first = min(ready_ps)
+        self.field.jump(first)
+        late = self.field.advance(max(ready_ps))
         for node in (0, 1):
             self.motion[node].quanta = self.motion[node].prepared_quanta(lights[node])
             self._time_ps[node] = ready_ps[node]
+            self._owed[node] = late[node] if ready_ps[node] == first else 0.0
             self._jolt(node)
 
     def evolve(
@@ -99,78 +109,113 @@ class Atoms:
             gate.into: int(self._rng.poisson(dark_hz * gate.duration_ps / 1e12))
             for _, gate in reading.counter_gates
         }
-        acts = [
-            (pulse.start_ps, node, beam, pulse)
-            for node in (0, 1)
-            for beam, pulses in reading.beams[node].items()
-            if beam in ACTING
-            for pulse in pulses
-            if pulse.start_ps >= after_ps[node]
-        ]
-        acts.sort(key=lambda act: act[:3])
-        for _, node, beam, pulse in acts:
-            self._act(node, beam, pulse, reading, start_ps, lights[node], counts)
+        plan = self._plans.of(reading, after_ps)
+        if plan.acts:
+            self._perform(plan, reading, start_ps, lights, counts)
         for node in (0, 1):
             self.motion[node].note(node, reading)
         return {register: Clicks(count) for register, count in counts.items()}
 
+    def _perform(
+        self,
+        plan: Plan,
+        reading: Reading,
+        start_ps: int,
+        lights: tuple[NodeLight, NodeLight],
+        counts: dict[str, int],
+    ) -> None:
+        """Everything that acts on the ions in a segment, with the noise of the field sampled where something begins or ends."""
+        gap = self.field.advance(start_ps + plan.begin_ps)
+        cycles = self.field.over(plan.grid)
+        gathered = [-owed - more for owed, more in zip(self._owed, gap, strict=True)]  # where each ion stands
+        for act in plan.acts:
+            node = act.node
+            there = cycles[node]
+            self._idle(node, start_ps + act.start_ps, float(there[act.first]) - gathered[node])
+            self._act(act, reading, start_ps, lights[node], there, counts)
+            gathered[node] = float(there[act.last])
+            self._time_ps[node] = start_ps + act.end_ps
+        self._owed = [float(there[-1]) - at for there, at in zip(cycles, gathered, strict=True)]
+
     def _act(
         self,
-        node: int,
-        beam: str,
-        pulse: PlayedPulse,
+        act: Act,
         reading: Reading,
         start_ps: int,
         light: NodeLight,
+        cycles: memory.Floats,
         counts: dict[str, int],
     ) -> None:
-        """One pulse on one ion."""
+        """One pulse, or one train of Raman pulses, on one ion; ``cycles`` of its line at the plan's grid."""
         p, atom = self._p, self._p.atom
-        self._idle(node, start_ps + pulse.start_ps)
-        span_s = pulse.duration_ps / 1e12
-        if beam == "qubit_729":
-            self._rotate(node, pulse, start_ps, light)
-        elif beam == "excite_854":
+        node, pulse = act.node, act.pulse
+        span_s = (act.end_ps - act.start_ps) / 1e12
+        if act.train is not None:
+            self._store(act, act.train, start_ps, light, cycles)
+        elif act.beam == "qubit_729":
+            self._rotate(node, pulse, start_ps, light, float(cycles[act.last] - cycles[act.first]))
+        elif act.beam == "excite_854":
             tone = light.reset._replace(detuning_hz=light.reset.detuning_hz + pulse.frequency_hz)
             alpha = optics.excitation_probability(pulse.amplitude, span_s, tone, p)
             self._apply(node, ion.excite(alpha, (atom.p32_to_s12, atom.p32_to_d52, atom.p32_to_d32)))
-        elif beam == "reset_854":
+        elif act.beam == "reset_854":
             rate = optics.reset_rate(light, p) * pulse.amplitude**2
             self._apply(node, ion.reset(-math.expm1(-rate * span_s)))
         else:
-            self._scatter(node, beam, pulse, reading, lit(light, pulse, reading, node), counts)
-        self._time_ps[node] = start_ps + pulse.start_ps + pulse.duration_ps
+            self._scatter(node, act.beam, pulse, reading, lit(light, pulse, reading, node), counts)
 
     def _apply(self, node: int, channel: ion.State) -> None:
         self.pair.apply(node, channel)
 
-    def _rotate(self, node: int, pulse: PlayedPulse, start_ps: int, light: NodeLight) -> None:
+    def _rotate(self, node: int, pulse: PlayedPulse, start_ps: int, light: NodeLight, cycles: float) -> None:
+        """A 729 nm pulse, while the line gathers ``cycles``."""
         q = self._p.qubit
         span_s = pulse.duration_ps / 1e12
         begin_ps = start_ps + pulse.start_ps
         tone_hz = pulse.frequency_hz + light.qubit.detuning_hz
-        line_hz = self._line[node].cycles(begin_ps, pulse.duration_ps) / span_s
         rabi = math.pi / q.pi_time_s * pulse.amplitude * math.sqrt(light.qubit.power)
         unitary = ion.pulse(
             rabi * self._rabi_scale[node],
             span_s,
             2 * math.pi * pulse.phase_turns,
-            line_hz - tone_hz,
+            cycles / span_s - tone_hz,
             math.fmod(tone_hz * (begin_ps / 1e12), 1.0),
             tone_hz,
         )
         error = min(1.0, 2 * q.pi_infidelity * rabi * span_s / math.pi)
-        self._apply(node, ion.depolarise(error) @ ion.rotation(unitary))
+        turned = ion.rotation(unitary, 2 * math.pi * cycles * self._memory_ratio)
+        self._apply(node, ion.depolarise(error) @ turned)
 
-    def _idle(self, node: int, time_ps: int) -> None:
-        """Free evolution of one ion until ``time_ps``."""
-        begin_ps = self._time_ps[node]
-        span_s = (time_ps - begin_ps) / 1e12
+    def _store(
+        self, act: Act, train: memory.Train, start_ps: int, light: NodeLight, cycles: memory.Floats
+    ) -> None:
+        """Raman pulses on the memory qubit, one after the other."""
+        m, beam = self._p.memory, light.raman
+        rabi = math.pi / m.pi_time_s * (1 + m.angle_error) * beam.power
+        if beam.detuning_hz:
+            train = train._replace(frequency_hz=train.frequency_hz + beam.detuning_hz)
+        span_s = (act.end_ps - act.start_ps) / 1e12
+        channel = memory.channel(
+            train,
+            start_ps / 1e12,
+            cycles * self._memory_ratio,
+            memory.Drive(rabi, m.light_shift_hz),
+            self._scattering[act.node],
+            2 * math.pi * float(cycles[act.last] - cycles[act.first]),
+            -math.expm1(-span_s / self._p.atom.d52_lifetime_s),
+        )
+        self._apply(act.node, channel)
+        self.motion[act.node].warm(span_s)
+
+    def _idle(self, node: int, time_ps: int, cycles: float) -> None:
+        """Free evolution of one ion until ``time_ps``, in which its line gathers ``cycles``."""
+        span_s = (time_ps - self._time_ps[node]) / 1e12
         if span_s <= 0:
             return
-        cycles = self._line[node].cycles(begin_ps, time_ps - begin_ps)
         decay = -math.expm1(-span_s / self._p.atom.d52_lifetime_s)
-        self._apply(node, ion.idle(2 * math.pi * math.fmod(cycles, 1.0), decay))
+        turned = 2 * math.pi * math.fmod(cycles, 1.0)
+        stored = 2 * math.pi * math.fmod(cycles * self._memory_ratio, 1.0)
+        self._apply(node, ion.idle(turned, decay, stored))
         self.motion[node].warm(span_s)
         self._time_ps[node] = time_ps
 

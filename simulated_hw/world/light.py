@@ -39,6 +39,7 @@ class NodeLight(NamedTuple):
     qubit: Beam
     reference: Beam
     pump: Beam
+    raman: Beam
 
 
 class Bench:
@@ -117,6 +118,7 @@ class Bench:
             self._qubit(),
             self._through(393, REFERENCE),
             self._pump(),
+            self._raman(),
         )
 
     def _through(self, nm: int, channel: int) -> Beam:
@@ -131,6 +133,12 @@ class Bench:
         beam, field = self._through(729, QUBIT), self._p.field
         shift_hz = (self.coil.field_t() - field.coil_current_a * field.tesla_per_a) * field.line_hz_per_t
         return beam._replace(detuning_hz=beam.detuning_hz - shift_hz)
+
+    def _raman(self) -> Beam:
+        """The bichromatic beam of the memory; its detuning counts from the memory line, which the coil's field shifts."""
+        field = self._p.field
+        shift_t = self.coil.field_t() - field.coil_current_a * field.tesla_per_a
+        return Beam(_relative(self.lasers[393]), -shift_t * self._p.memory.hz_per_t)
 
     def _pump(self) -> Beam:
         """The doubled seed behind its AOM: the doubler's light moves twice as far as the seed's."""

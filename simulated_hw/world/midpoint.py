@@ -133,7 +133,8 @@ def heralded(weights: Interference, a: Emitter, b: Emitter, phase_rad: float) ->
 
     phase_rad:  optical phase of Alice's arm minus Bob's at the click
     """
-    quiet_a, quiet_b = np.array(a.others), np.array(b.others)
+    quiet_a, quiet_b = np.zeros(LEVELS), np.zeros(LEVELS)
+    quiet_a[: len(a.others)], quiet_b[: len(b.others)] = a.others, b.others
     quiet_a[D] += a.dark
     quiet_b[D] += b.dark
     state = np.zeros((ELEMENTS, ELEMENTS), complex)

@@ -139,10 +139,51 @@ class Qubit:
     pi_infidelity: float = _number("1", 0, 0.5)
     """Infidelity of a π pulse at nominal settings (depolarising), in proportion for other angles."""
     line_noise_hz: float = _number("Hz")
-    """rms of the fast noise of the qubit line, independent at the nodes."""
+    """rms of the fast noise of the qubit line: the field moves it, and the memory line with it."""
     line_noise_time_s: float = _number("s", 1e-9)
     line_drift_hz: float = _number("Hz")
     line_drift_time_s: float = _number("s", 1e-3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The memory qubit: two Zeeman states of S1/2, driven by a bichromatic Raman beam at 393 nm."""
+
+    pi_time_s: float = _number("s", 1e-9)
+    """Raman π time at nominal amplitude and power."""
+    hz_per_t: float = _number("Hz/T", -1e12, 1e12)
+    """Shift of the memory line with the field."""
+    scattered_alice: float = _number("1", 0, 1)
+    """Probability of spontaneous emission in a Raman π pulse, in proportion for other angles."""
+    scattered_bob: float = _number("1", 0, 1)
+    flip_share: float = _number("1", 0, 1)
+    """Share of these emissions that flips the pair (and <ZZ>); that which ends in D5/2 or D3/2 has the branching of P3/2."""
+    angle_error: float = _number("1", -0.5, 0.5)
+    """Relative error of the angle of a Raman pulse."""
+    light_shift_hz: float = _number("Hz", -1e6, 1e6)
+    """Shift of the memory line while the Raman light is on, beyond what the tone makes up for."""
+    common_noise: float = _number("1", 0, 1)
+    """Share of the variance of the fast field noise that both nodes have in common."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineTones:
+    """What the mains do to the 729 nm line of a node: hz x cos(2π (k θ + turns)) at harmonic k, θ the mains' phase."""
+
+    first_hz: float = _number("Hz")
+    first_turns: float = _number("1", -1, 1)
+    second_hz: float = _number("Hz")
+    second_turns: float = _number("1", -1, 1)
+    third_hz: float = _number("Hz")
+    third_turns: float = _number("1", -1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tones:
+    """Mains tones of both nodes."""
+
+    alice: LineTones
+    bob: LineTones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +360,8 @@ class Parameters:
     field: Field
     preparation: Preparation
     qubit: Qubit
+    memory: Memory
+    tones: Tones
     excitation: Excitation
     readout: Readout
     converter: Converter

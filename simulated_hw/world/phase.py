@@ -11,8 +11,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simulated_hw.world.parameters import Qubit
-
 PS_PER_S = 1e12
 SLOW_STEP_PS = 10_000_000_000
 """The slow drift of a line is followed in steps of 10 ms at least."""
@@ -227,30 +225,6 @@ def _ahead(
             phase += swings[i, 1] * math.sin(2 * math.pi * ((swings[i, 0] * time_s) % 1.0) + swings[i, 2])
         phases[k] = phase
     return walks, jitters, phases
-
-
-class LineNoise:
-    """Frequency of a node's qubit line: fast Ornstein-Uhlenbeck noise on a slow drift."""
-
-    def __init__(self, rng: np.random.Generator, qubit: Qubit) -> None:
-        self._fast = Wander(rng, qubit.line_noise_hz, qubit.line_noise_time_s)
-        self._slow = Wander(rng, qubit.line_drift_hz, qubit.line_drift_time_s, 0.0)
-        self._time_ps = self._slow_ps = 0
-
-    def offset_hz(self) -> float:
-        """Offset from nominal when it was last asked for, Hz."""
-        return self._fast.x + self._slow.x
-
-    def cycles(self, start_ps: int, span_ps: int) -> float:
-        """∫ offset dt over a stretch of time, in cycles; stretches come in order of time."""
-        if start_ps - self._slow_ps > SLOW_STEP_PS:
-            self._slow.step((start_ps - self._slow_ps) / PS_PER_S)
-            self._slow_ps = start_ps
-        if start_ps > self._time_ps:
-            self._fast.step((start_ps - self._time_ps) / PS_PER_S)
-        self._time_ps = start_ps + span_ps
-        span_s = span_ps / PS_PER_S
-        return self._fast.advance(span_s) + self._slow.x * span_s
 
 
 class Wander:

@@ -17,6 +17,7 @@ BEAMS = (
     "qubit_729",
     "excite_854",
     "reference_393",
+    "raman_393",
 )
 DETECTORS = ("charlie.snspd_0", "charlie.snspd_1")
 MEMORY = 256

@@ -25,6 +25,7 @@ from labctl.core.phase_filter import PhaseFilter
 from labctl.errors import ConfigError
 from labctl.sim.played import OpenGate, Segment
 from labctl.units import ns, us
+from simulated_hw.world import ion
 from simulated_hw.world.laboratory import Laboratory
 
 SECOND = 10**12
@@ -51,13 +52,13 @@ def test_the_mean_heralded_state_is_the_exact_mixture(pattern: str, sign: int) -
     body, phase = attempt(), lab.true_phase_rad(0)
     outlook = lab.outlook(body, 0)
     exact = sum(outlook.state(way, phase) for way in outlook.causes(pattern))
-    exact /= exact[:4, :4].sum()
+    exact /= exact[: ion.LEVELS, : ion.LEVELS].sum()
     n, total = 600, np.zeros((4, 4), complex)
     for k in range(n):
         lab.play_given(body, pattern, k * SECOND // 10)
         total += lab.true_qubits()
     mean = total / n
-    assert mean[1, 2] == pytest.approx(exact[4, 5], abs=5e-3)
+    assert mean[1, 2] == pytest.approx(exact[ion.SD, ion.DS], abs=5e-3)
     assert np.diag(mean).real == pytest.approx(
         [exact[0, 0].real, exact[0, 1].real, exact[1, 0].real, exact[1, 1].real], abs=5e-3
     )
