@@ -14,7 +14,8 @@ from typing import Any
 
 from labctl.bus.lane import LATER, LONGEST_WAIT_S, Lane
 from labctl.bus.leases import Leases
-from labctl.bus.owner import DeviceLane, Publish, SafeOrder
+from labctl.bus.owner import DeviceLane, SafeOrder
+from labctl.bus.polling import Publish
 from labctl.bus.wire import Request, convert
 from labctl.clock import SystemClock, wall_time
 from labctl.errors import DeviceError, LabError, UnknownNameError, WireError

@@ -25,10 +25,15 @@ class Publisher:
     """Publishes events under one source name; safe to use from any thread.
 
     Up to ``sockets.HIGH_WATER`` events wait for a slow exchange, the others are dropped, which every reader sees as a gap.
+
+    kept:  prefixes of topics that are states: the last event of each topic is sent again, under its old number, to whoever
+           subscribes later (by ``publish`` and ``tell_newcomers``), and so is what was published before there was a connection
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, kept: tuple[str, ...] = ()) -> None:
         self.source = source
+        self._kept_prefixes = kept
+        self._kept: dict[str, list[Any]] = {}
         self._codec = Codec()
         self._socket = publisher()
         self._address = ""
@@ -56,7 +61,27 @@ class Publisher:
                 Event(WIRE_VERSION, topic, sequence, self.source, wall_time(), payload)
             )
             self._sequences[topic] = sequence
-            send_now(self._socket, [topic.encode(), *frames])
+            self._greet()
+            message = [topic.encode(), *frames]
+            if topic.startswith(self._kept_prefixes):
+                self._kept[topic] = message
+            send_now(self._socket, message)
+
+    def tell_newcomers(self) -> None:
+        """Send the last event of each topic that is kept to those who have subscribed since; to be called now and then."""
+        with self._mutex:
+            if not self._closed:
+                self._greet()
+
+    def _greet(self) -> None:
+        """What newcomers want; others who get it too know the numbers and drop it."""
+        wanted: list[bytes] = []
+        while (word := receive_now(self._socket)) is not None:
+            if word[0][:1] == b"\x01":
+                wanted.append(word[0][1:])
+        for message in self._kept.values() if wanted else ():
+            if message[0].startswith(tuple(wanted)):
+                send_now(self._socket, message)
 
     def close(self) -> None:
         """Stop publishing."""
@@ -68,7 +93,8 @@ class Publisher:
 class Subscriber:
     """Reads the events whose topic begins with one of ``prefixes`` ("" for all); one thread uses it.
 
-    ``lost`` counts, per topic, the events missed since the first one seen; ``malformed`` what was not an event.
+    The first event of a ``device.`` topic is the device's state as it was before. ``lost`` counts, per topic, the events
+    missed since the first one seen; ``malformed`` what was not an event.
     """
 
     def __init__(self, hub_address: str, prefixes: str | Sequence[str] = "", timeout_s: float = 2.0) -> None:
@@ -144,16 +170,19 @@ class Subscriber:
             except WireError:
                 self.malformed += 1
                 continue
-            self._count(event)
-            if event.topic.startswith(self._prefixes):
+            if self._is_new(event) and event.topic.startswith(self._prefixes):
                 self._waiting.append(event)
 
-    def _count(self, event: Event) -> None:
+    def _is_new(self, event: Event) -> bool:
+        """Whether it was not heard before (states are sent again for newcomers); counts those that are missing."""
         key = (event.topic, event.source)
         last = self._last.get(key)
+        if last is not None and event.sequence <= last:
+            return False
         if last is not None and event.sequence > last + 1:
             self.lost[event.topic] = self.lost.get(event.topic, 0) + event.sequence - last - 1
         self._last[key] = event.sequence
+        return True
 
     def _find(self, timeout_s: float) -> None:
         address = convert(self._hub.ask("exchange", timeout_s=timeout_s), tuple[str, str])[1]

@@ -17,7 +17,7 @@ from labctl.bus.leases import Leases
 from labctl.bus.owner import DeviceLane, HostedDevice
 from labctl.bus.service import HostedService, ServiceLane
 from labctl.bus.wire import Beat, Registration, convert
-from labctl.clock import SystemClock, wall_time
+from labctl.clock import Clock, SystemClock, wall_time
 from labctl.errors import BusError, ConfigError, NoHubError
 
 BEAT_S = 0.5
@@ -31,6 +31,7 @@ class Host:
     advertise:  host name or address under which clients reach this machine, if that is not ``listen``
     safe_marks: folder that remembers which devices were made safe, so that they stay so if this host dies and is started
                 again, until ``restore``; None: a host that is started sets the declared state
+    clock:      what polling and trying again are counted on (default: the machine's)
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Host:
         listen: str = "127.0.0.1",
         advertise: str = "",
         safe_marks: Path | None = None,
+        clock: Clock | None = None,
     ) -> None:
         names = [hosted.name for hosted in (*devices, *services)]
         if len(names) != len({*names}):
@@ -56,7 +58,7 @@ class Host:
         self._clock = SystemClock()
         self._hub_address = hub_address
         self._advertise = advertise
-        self._publisher = Publisher(f"{node}/{self.epoch}")
+        self._publisher = Publisher(f"{node}/{self.epoch}", kept=("device.",))
         self._leases = Leases(self._clock)
         self._lanes: dict[str, DeviceLane] = {}
         self._services: list[ServiceLane] = []
@@ -69,7 +71,9 @@ class Host:
         try:
             self._control = ControlLane(node, any_port, self._lanes, self._leases, publish)
             for hosted in devices:
-                self._lanes[hosted.name] = DeviceLane(hosted, any_port, self._leases, publish, safe_marks)
+                self._lanes[hosted.name] = DeviceLane(
+                    hosted, any_port, self._leases, publish, safe_marks, clock
+                )
             for service in services:
                 self._services.append(ServiceLane(service, any_port))
         except BaseException:
@@ -156,6 +160,7 @@ class Host:
                     known, self.problem = False, str(error)
                 if known:
                     self._registered.set()
+                    self._publisher.tell_newcomers()
                     self._beat_due.wait(BEAT_S)
                     self._beat_due.clear()  # before the states are gathered, so that no change is missed
                 else:

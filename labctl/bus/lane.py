@@ -9,7 +9,7 @@ from typing import Any
 
 from labctl.bus.sockets import Again, Socket, receive, receive_within, router, send
 from labctl.bus.wire import WIRE_VERSION, Codec, Reply, Request, error_pair
-from labctl.clock import SystemClock
+from labctl.clock import Clock, SystemClock
 from labctl.errors import LabError, WireError
 
 LATER = object()
@@ -21,11 +21,14 @@ _LONGEST_MS = int(LONGEST_WAIT_S * 1000)
 
 
 class Lane(ABC):
-    """Serves requests on ``listen`` from ``start`` to ``close``; a request of any content leaves it alive."""
+    """Serves requests on ``listen`` from ``start`` to ``close``; a request of any content leaves it alive.
 
-    def __init__(self, name: str, listen: str) -> None:
+    clock:  what "due" is counted on (default: the machine's); waiting for requests is in real time always
+    """
+
+    def __init__(self, name: str, listen: str, clock: Clock | None = None) -> None:
         self.name = name
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self._codec = Codec()
         self._socket: Socket
         self._socket, self.address = router(listen)

@@ -7,7 +7,7 @@ host has a folder for marks, a restart of the host brings outputs back by itself
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,10 @@ from typing import Any
 
 from labctl.bus.lane import Lane
 from labctl.bus.leases import Leases
+from labctl.bus.polling import REPEAT_S, Agenda, Publish, Readings
 from labctl.bus.safe_mark import SafeMark
 from labctl.bus.wire import DeviceEntry, DeviceState, MovedError, Request, State
-from labctl.clock import wall_time
+from labctl.clock import Clock, wall_time
 from labctl.device import Device
 from labctl.errors import (
     DeviceError,
@@ -28,15 +29,14 @@ from labctl.errors import (
     WireError,
 )
 
+log = logging.getLogger(__name__)
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 5.0
 SETTLING_CHECK_S, READY_CHECK_S = 0.3, 2.0
 """How often not_ready() is asked while it settles and once it is ready, s."""
 AFTER_SET_S = 0.05
 """How long after a set not_ready() is asked, s: a client that sets again and again is not slowed down by it."""
-REPEAT_S = 5.0
-"""A polled value is published when it changes, and at least so often, s."""
-
-Publish = Callable[[str, Any], None]
+UPKEEP = ""
+"""On the agenda, beside the signals to poll: connecting, or asking whether it is ready."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,15 @@ class DeviceLane(Lane):
     """The thread of one instrument, its ROUTER socket, and the instrument's state."""
 
     def __init__(
-        self, hosted: HostedDevice, listen: str, leases: Leases, publish: Publish, marks: Path | None = None
+        self,
+        hosted: HostedDevice,
+        listen: str,
+        leases: Leases,
+        publish: Publish,
+        marks: Path | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        super().__init__(hosted.name, listen)
+        super().__init__(hosted.name, listen, clock)
         self.hosted = hosted
         self.device = hosted.make()
         self.driver = f"{type(self.device).__module__}:{type(self.device).__name__}"
@@ -79,14 +85,15 @@ class DeviceLane(Lane):
         self._state: tuple[State, str, float] = ("connecting", "", wall_time())
         self._state_mutex = threading.Lock()
         self._connected = False
+        self._gone_at = -1.0  # last answer before the connection broke, s; -1 while there is one
         self._mark = SafeMark(marks, hosted.name)
         self._safe_reason = self._mark.read()
         self._order: SafeOrder | None = None
         self._order_mutex = threading.Lock()  # over reason, order and mark, which belong together
         self._retry_s = FIRST_RETRY_S
-        self._due: dict[str, float] = {"": 0.0}  # signal to poll -> when; "" is connecting or checking
-        self._next_due = 0.0
-        self._polled: dict[str, tuple[Any, float, float]] = {}  # signal -> value, wall time, when published
+        self._agenda = Agenda(self.clock)
+        self._agenda.put(UPKEEP)
+        self._readings = Readings(hosted.name, type(self.device).signals, publish, self.clock)
         self._described: dict[str, Any] = {}
         self._stale = False
         self._answered = -1.0
@@ -125,10 +132,10 @@ class DeviceLane(Lane):
             self._use(lambda: bound.set(arguments[0]))
             if bound.signal.tolerance is not None:
                 self._unsettle(request.name)
-            if request.name in self._due:
-                self._schedule(request.name, 0.0)
+            if request.name in self._agenda:
+                self._agenda.put(request.name)
             else:
-                self._tell(request.name, bound.target, bound.signal.unit)
+                self._readings.read(request.name, bound.target)
             return None
         return self._use(lambda: self.device.call(request.name, *arguments))
 
@@ -136,7 +143,7 @@ class DeviceLane(Lane):
         """A setpoint has moved: not ready until not_ready() has been asked, which is done after the reply."""
         if self._state[0] in ("ready", "settling"):
             self.set_state("settling", f"{name} was set")
-            self._schedule("", AFTER_SET_S)
+            self._agenda.put(UPKEEP, AFTER_SET_S)
 
     def _use(self, ask: Callable[[], Any]) -> Any:
         """The instrument's answer; a broken connection makes the device lost."""
@@ -156,13 +163,8 @@ class DeviceLane(Lane):
         return value
 
     def _cached(self) -> dict[str, Any]:
-        signals = type(self.device).signals
-        values = {
-            name: {"value": value, "unit": signals[name].unit, "time": when}
-            for name, (value, when, _) in self._polled.items()
-        }
         state, reason, since = self._state
-        return {"state": state, "reason": reason, "since": since, "signals": values}
+        return {"state": state, "reason": reason, "since": since, "signals": self._readings.cached()}
 
     def _describe(self) -> dict[str, Any]:
         if self._connected or not self._described:
@@ -187,7 +189,7 @@ class DeviceLane(Lane):
             )
         self._use(self._declare)
         self.set_state("settling", "declared state set again")
-        self._schedule("", 0.0)
+        self._agenda.put(UPKEEP)
 
     # own work, in this thread
 
@@ -196,20 +198,16 @@ class DeviceLane(Lane):
         if self._order is not None:
             self._obey(self._order)
         now = self.clock.now()
-        if now < self._next_due:
-            return self._next_due - now
-        name = min(self._due, key=self._due.__getitem__)
-        if name:
+        if now < self._agenda.next_due:
+            return self._agenda.next_due - now
+        name = self._agenda.first()
+        if name != UPKEEP:
             self._poll(name)
         elif self._connected:
             self._check()
         else:
             self._connect()
-        return self._next_due - self.clock.now()
-
-    def _schedule(self, name: str, in_s: float) -> None:
-        self._due[name] = self.clock.now() + in_s
-        self._next_due = min(self._due.values())
+        return self._agenda.next_due - self.clock.now()
 
     def _connect(self) -> None:
         if self._state[0] != "lost":
@@ -230,11 +228,9 @@ class DeviceLane(Lane):
             self._stale = False
         self.device.open()
         self._connected = True
-        self._answered = now = self.clock.now()
-        polled = {
-            name: now for name, signal in type(self.device).signals.items() if signal.poll_s is not None
-        }
-        self._due.update(polled)
+        self._answered = self.clock.now()
+        signals = type(self.device).signals.items()
+        self._agenda.put_all(name for name, signal in signals if signal.poll_s is not None)
 
     def _declare(self) -> None:
         """The declared state, signal by signal; or safe() if that is wanted, also when it is wanted halfway."""
@@ -246,30 +242,50 @@ class DeviceLane(Lane):
             self.device.safe()
 
     def _declared(self) -> None:
+        gap = self._gap()
         if self._safe_reason:
-            self.set_state("safe", self._safe_reason)
+            self.set_state("safe", self._safe_reason, **gap)
         else:
-            self.set_state("settling", "declared state set")
-        self._schedule("", 0.0)
+            back = "".join(f"back after {gap_s:.1f} s without an answer, " for gap_s in gap.values())
+            self.set_state("settling", f"{back}declared state set", **gap)
+        self._agenda.put(UPKEEP)
+
+    def _gap(self) -> dict[str, float]:
+        """How long it gave no answer, for the event that says it is back; empty if it was not away."""
+        since, self._gone_at = self._gone_at, -1.0
+        return {"gap_s": self.clock.now() - since} if since >= 0 else {}
 
     def _lose(self, error: BaseException) -> None:
+        if self._connected and self._gone_at < 0:
+            self._gone_at = self._answered
         self._connected = False
-        with contextlib.suppress(LabError, OSError):
-            self.device.close()
-        self._stale = True
-        self._due.clear()
-        self._schedule("", self._retry_s)
-        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
-        self.set_state("lost", str(error))
+        reason = str(error) + self._let_go()
+        self._agenda.clear()
+        self._retry()
+        self.set_state("lost", reason)
 
     def _refused(self, error: BaseException) -> None:
         text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
         if not self._connected:
-            with contextlib.suppress(LabError, OSError):
-                self.device.close()
+            text += self._let_go()
         self.set_state("fault", text)
-        self._schedule("", self._retry_s)
+        self._retry()
+
+    def _retry(self) -> None:
+        """Try again after a while, and after a longer while the next time."""
+        self._agenda.put(UPKEEP, self._retry_s)
         self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+
+    def _let_go(self) -> str:
+        """Close the driver, whatever state it is in; the next connection gets a new one. What went wrong, to append to a reason."""
+        self._stale = True
+        try:
+            self.device.close()
+        except (LabError, OSError):
+            return ""  # a connection that is gone has nothing to close
+        except Exception as error:  # noqa: BLE001  (a mistake in a driver must not end its thread)
+            return f"; and closing it failed: {type(error).__name__}: {error}"
+        return ""
 
     def _check(self) -> None:
         state = self._state[0]
@@ -290,29 +306,17 @@ class DeviceLane(Lane):
             self.set_state("settling" if reason else "ready", reason)
         if not reason:
             self._retry_s = FIRST_RETRY_S
-        self._schedule("", SETTLING_CHECK_S if reason else READY_CHECK_S)
+        self._agenda.put(UPKEEP, SETTLING_CHECK_S if reason else READY_CHECK_S)
 
     def _poll(self, name: str) -> None:
         bound = self.device.signal(name)
         try:
-            self._tell(name, self._use(bound.get), bound.signal.unit)
+            self._readings.read(name, self._use(bound.get))
         except (NotConnectedError, NoAnswerError):
             return  # now lost, with the reason
-        except Exception as error:  # noqa: BLE001
-            self._publish(
-                f"signal.{self.name}.{name}",
-                {"value": None, "unit": bound.signal.unit, "error": f"{type(error).__name__}: {error}"},
-            )
-        self._schedule(name, bound.signal.poll_s or REPEAT_S)
-
-    def _tell(self, name: str, value: Any, unit: str) -> None:
-        now, wall = self.clock.now(), wall_time()
-        known = self._polled.get(name)
-        published = known[2] if known is not None else -REPEAT_S
-        if known is None or known[0] != value or now - published >= REPEAT_S:
-            self._publish(f"signal.{self.name}.{name}", {"value": value, "unit": unit, "time": wall})
-            published = now
-        self._polled[name] = (value, wall, published)
+        except Exception as error:  # noqa: BLE001  (whatever a driver does, the other signals are read)
+            self._readings.failed(name, error)
+        self._agenda.again(name, bound.signal.poll_s or REPEAT_S)
 
     # safety
 
@@ -340,12 +344,14 @@ class DeviceLane(Lane):
             if not self._connected:
                 self._open()
             self._use(self.device.safe)
-            self.set_state("safe", order.reason)
-            self._schedule("", READY_CHECK_S)
+            self.set_state("safe", order.reason, **self._gap())
+            self._agenda.put(UPKEEP, READY_CHECK_S)
         except (NotConnectedError, NoAnswerError) as error:
             order.error = error
             if self._connected or self._state[0] != "lost":
                 self._lose(error)
+            else:
+                self._let_go()
         except Exception as error:  # noqa: BLE001
             order.error = error if isinstance(error, LabError) else DeviceError(f"{self.name}: {error!r}")
             self._refused(order.error)
@@ -353,14 +359,14 @@ class DeviceLane(Lane):
 
     # what others see
 
-    def set_state(self, state: State, reason: str) -> None:
-        """From any thread: change the state, with an event if it is a change."""
+    def set_state(self, state: State, reason: str, **more: float) -> None:
+        """From any thread: change the state, with an event if it is a change; ``more`` goes into the event."""
         with self._state_mutex:
             if (state, reason) == self._state[:2]:
                 return
             since = self._state[2] if state == self._state[0] else wall_time()
             self._state = (state, reason, since)
-            self._publish(f"device.{self.name}", {"state": state, "reason": reason, "since": since})
+            self._publish(f"device.{self.name}", {"state": state, "reason": reason, "since": since, **more})
 
     def entry(self, address: str) -> DeviceEntry:
         """What the hub is told when the host registers."""
@@ -376,5 +382,6 @@ class DeviceLane(Lane):
 
     def finish(self) -> None:
         """Let go of the instrument."""
-        with contextlib.suppress(LabError, OSError):
-            self.device.close()
+        unclosed = self._let_go()
+        if unclosed:
+            log.error("%s is left behind%s", self.name, unclosed)

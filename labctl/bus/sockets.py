@@ -89,9 +89,10 @@ def dealer(address: str) -> Socket:
 
 
 def publisher() -> Socket:
-    """A PUB socket, not yet connected."""
-    socket = _new(zmq.PUB, zmq.Context.instance())
+    """A socket to publish with, not yet connected; it receives a 1 and the prefix whenever somebody subscribes anywhere."""
+    socket = _new(zmq.XPUB, zmq.Context.instance())
     socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
     return cast(Socket, socket)
 
 
@@ -172,7 +173,9 @@ class Exchange:
     def __init__(self, listen: str) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
         self._incoming, self.publish_address = _bound(zmq.XSUB, listen, self._context, RCVHWM=HIGH_WATER)
-        self._outgoing, self.subscribe_address = _bound(zmq.XPUB, listen, self._context, SNDHWM=HIGH_WATER)
+        self._outgoing, self.subscribe_address = _bound(
+            zmq.XPUB, listen, self._context, SNDHWM=HIGH_WATER, XPUB_VERBOSE=1
+        )
         self._thread = threading.Thread(target=self._forward, name="bus-exchange", daemon=True)
         self._thread.start()
 
