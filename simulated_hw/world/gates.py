@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labctl.sim.played import Clicks
 from simulated_hw.world import photon
-from simulated_hw.world.attempt import ArmState, Detector, reference_amplitude
+from simulated_hw.world.attempt import ArmState, Detector
 from simulated_hw.world.counters import ClickCounters
-from simulated_hw.world.parameters import Parameters
+from simulated_hw.world.parameters import Filters, Parameters
 from simulated_hw.world.parts import Tagger
 from simulated_hw.world.phase import PhaseWalk, blur
 from simulated_hw.world.reference import ArmLight, Fringe, Plan, fringe, plan
@@ -105,18 +104,18 @@ class MidpointGates:
         p = self._p
         light: list[ArmLight] = []
         for node, arm in zip((p.alice, p.bob), arms, strict=True):
-            amplitude = reference_amplitude(arm, p)
+            offset_hz = photon.etalon_offset_hz(arm.etalon_k, arm.light.pump.detuning_hz, p.filters)
+            offset_hz -= arm.light.reference.detuning_hz
             rate_hz = (
                 node.reference_photons_hz
                 * arm.light.reference.power
                 * photon.converter_efficiency(arm.pump_w, arm.oven_k, p)
                 * p.filters.other_transmission
-                * abs(amplitude) ** 2
                 * photon.fibre_transmission(node, p)
                 * arm.polariser
             )
             beat_hz = arm.light.reference.detuning_hz - arm.light.pump.detuning_hz
-            light.append(ArmLight(rate_hz, math.atan2(amplitude.imag, amplitude.real), beat_hz))
+            light.append(ArmLight(rate_hz, functools.partial(_passes, offset_hz, p.filters), beat_hz))
         first, second = detectors
         return fringe(
             found.slots,
@@ -146,3 +145,8 @@ class MidpointGates:
         for number in (0, 1):
             self._counters.add(number, int(np.count_nonzero(channel == number)))
         return slot, times
+
+
+def _passes(etalon_offset_hz: float, filters: Filters, tone_hz: float) -> complex:
+    """Amplitude of light with a tone offset behind an etalon, relative to its peak."""
+    return photon.monochromatic(etalon_offset_hz - tone_hz, filters)

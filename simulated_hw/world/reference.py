@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import itertools
 import math
 from collections.abc import Callable
@@ -25,8 +26,8 @@ class Slot(NamedTuple):
     amplitudes: tuple[float, float]
     turns: float
     """Alice's phase minus Bob's."""
-    beat_hz: float
-    """Alice's tone offset minus Bob's."""
+    offsets_hz: tuple[float, float]
+    """Of Alice's and Bob's tone."""
 
 
 OFF = PlayedPulse("", 0, 0, 0.0, 0.0, 0.0)
@@ -34,11 +35,14 @@ OFF = PlayedPulse("", 0, 0, 0.0, 0.0, 0.0)
 
 
 class ArmLight(NamedTuple):
-    """Reference light of one arm at the beam splitter at amplitude 1."""
+    """Reference light of one arm at the beam splitter at amplitude 1.
+
+    rate_hz:  without the etalon
+    etalon:   its amplitude transmission for light of a tone offset, Hz
+    """
 
     rate_hz: float
-    phase_rad: float
-    """Phase that the arm's filters add."""
+    etalon: Callable[[float], complex]
     detuning_hz: float
 
 
@@ -108,7 +112,7 @@ def _slots(reading: Reading, flights_ps: tuple[int, int]) -> list[Slot]:
                     stop - start,
                     (a.amplitude, b.amplitude),
                     a.phase_turns - b.phase_turns,
-                    a.frequency_hz - b.frequency_hz,
+                    (a.frequency_hz, b.frequency_hz),
                 )
             )
     return found
@@ -138,16 +142,17 @@ def fringe(
     swing: list[float] = []
     bias: list[float] = []
     for part in parts:
-        a = arms[0].rate_hz * part.amplitudes[0] ** 2
-        b = arms[1].rate_hz * part.amplitudes[1] ** 2
+        passed = [arm.etalon(hz) for arm, hz in zip(arms, part.offsets_hz, strict=True)]
+        a = arms[0].rate_hz * abs(passed[0] * part.amplitudes[0]) ** 2
+        b = arms[1].rate_hz * abs(passed[1] * part.amplitudes[1]) ** 2
         span_s = part.duration_ps / 1e12
         seen = efficiencies[part.detector] * span_s
-        beat = part.beat_hz + arms[0].detuning_hz - arms[1].detuning_hz
+        beat = part.offsets_hz[0] - part.offsets_hz[1] + arms[0].detuning_hz - arms[1].detuning_hz
         half = math.pi * beat * span_s
         wash = math.sin(half) / half if half else 1.0
         steady.append((a + b) / 2 * seen + background_hz[part.detector] * span_s)
         swing.append((1 - 2 * part.detector) * math.sqrt(a * b) * seen * overlap * wash * blur(span_s))
         middle_s = (part.start_ps + part.duration_ps / 2) / 1e12
         turns = part.turns + math.fmod(beat * middle_s, 1.0)
-        bias.append(2 * math.pi * turns + arms[0].phase_rad - arms[1].phase_rad)
+        bias.append(2 * math.pi * turns + cmath.phase(passed[0]) - cmath.phase(passed[1]))
     return Fringe(np.array(steady), np.array(swing), np.array(bias))
