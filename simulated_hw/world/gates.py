@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 from labctl.sim.played import Clicks
 from simulated_hw.world import photon
 from simulated_hw.world.attempt import ArmState, Detector
+from simulated_hw.world.click_train import Recovery, Train, draw, latch_probability, live_rate
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.parameters import Filters, Parameters
-from simulated_hw.world.parts import Tagger
-from simulated_hw.world.phase import PhaseWalk, blur
+from simulated_hw.world.parts import Nanowire, Tagger
+from simulated_hw.world.phase import PhaseWalk, Regime, blur
 from simulated_hw.world.reference import ArmLight, Fringe, Plan, fringe, plan
 from simulated_hw.world.segments import MEMORY, Reading
+
+PLANCK_LIGHT_J_M = 1.986445857e-25
+"""Planck's constant times the speed of light, J m."""
 
 
 class MidpointGates:
@@ -36,6 +41,12 @@ class MidpointGates:
         self._tagger = tagger
         self._flights = (photon.flight_ps(p.alice, p), photon.flight_ps(p.bob, p))
         self._plans: dict[int, tuple[Reading, Plan]] = {}
+        self._seen: (
+            tuple[Plan, tuple[ArmState, ArmState], tuple[Detector, Detector], Regime, Fringe] | None
+        ) = None
+        d = p.detectors
+        self._recovery = Recovery(d.dead_s * 1e12, d.afterpulse, d.afterpulse_time_s * 1e12)
+        self._last_ps = np.full(2, -(10**15), np.int64)
 
     def counts(
         self,
@@ -46,11 +57,9 @@ class MidpointGates:
     ) -> NDArray[np.int64]:
         """Clicks of each gate at each start, shape (starts, gates)."""
         found = self._plan(reading)
-        drawn = self._draw(found, self._fringe(found, arms, detectors), starts_ps)
-        self._tag(found, drawn, starts_ps)
+        train = self._draw(found, self._fringe(found, arms, detectors), starts_ps)
         counts = np.zeros((len(starts_ps), len(reading.midpoint_gates)), np.int64)
-        for column, gate in enumerate(found.gate.tolist()):
-            counts[:, gate] += drawn[:, column]
+        np.add.at(counts, (train.start, found.gate[train.slot]), 1)
         return counts
 
     def clicks(
@@ -63,12 +72,11 @@ class MidpointGates:
         """Clicks of each gate of one play by register, with the time of the first."""
         found = self._plan(reading)
         starts = np.array([start_ps], np.int64)
-        drawn = self._draw(found, self._fringe(found, arms, detectors), starts)
-        slot, times = self._tag(found, drawn, starts)
-        gate_of = found.gate[slot]
+        train = self._draw(found, self._fringe(found, arms, detectors), starts)
+        gate_of = found.gate[train.slot]
         seen: dict[str, Clicks] = {}
         for index, (_, gate) in enumerate(reading.midpoint_gates):
-            inside = times[gate_of == index]
+            inside = train.time_ps[gate_of == index]
             first = int(inside.min()) - gate.start_ps if len(inside) else -1
             seen[gate.into] = Clicks(len(inside), first)
         return seen
@@ -88,7 +96,32 @@ class MidpointGates:
         for place, channel in enumerate(found.detector.tolist()):
             cosine = self._phase.mean_cosine(start_ps, duration_ps, float(pattern.bias[place]))
             mean = max(0.0, float(pattern.steady[place] + pattern.swing[place] * cosine))
-            self._counters.add(channel, int(self._rng.poisson(mean * count)))
+            span_s = float(found.span_ps[place]) / 1e12
+            seen = live_rate(mean / span_s, self._recovery) * span_s
+            self._counters.add(channel, int(self._rng.poisson(seen * count)))
+
+    def dazzle(
+        self,
+        reading: Reading,
+        arms: tuple[ArmState, ArmState],
+        detectors: tuple[Detector, Detector],
+        wires: Sequence[Nanowire],
+    ) -> None:
+        """Alignment light of a node shines on both wires, whatever is gated: they count, and latch."""
+        p = self._p
+        photons_hz = p.alignment.bright_w * p.converter.signal_wavelength_m / PLANCK_LIGHT_J_M
+        for index, (node, arm) in enumerate(zip((p.alice, p.bob), arms, strict=True)):
+            span_s = reading.on_s(index, "align_1550")
+            arriving_hz = photons_hz * photon.fibre_transmission(node, p) * arm.polariser / 2
+            for number, (wire, detector) in enumerate(zip(wires, detectors, strict=True)):
+                rate_hz = arriving_hz * detector.efficiency
+                if wire.latched or span_s == 0:
+                    continue
+                self._counters.add(
+                    number, int(self._rng.poisson(live_rate(rate_hz, self._recovery) * span_s))
+                )
+                chance = latch_probability(rate_hz, span_s, self._recovery, p.detectors.latch)
+                wire.latched = self._rng.random() < chance
 
     def _plan(self, reading: Reading) -> Plan:
         known = self._plans.get(id(reading))
@@ -99,6 +132,22 @@ class MidpointGates:
         return known[1]
 
     def _fringe(
+        self, found: Plan, arms: tuple[ArmState, ArmState], detectors: tuple[Detector, Detector]
+    ) -> Fringe:
+        known = self._seen
+        if (
+            known is not None
+            and known[0] is found
+            and known[1] is arms
+            and known[2] is detectors
+            and known[3] is self._phase.regime
+        ):
+            return known[4]
+        pattern = self._fringe_now(found, arms, detectors)
+        self._seen = (found, arms, detectors, self._phase.regime, pattern)
+        return pattern
+
+    def _fringe_now(
         self, found: Plan, arms: tuple[ArmState, ArmState], detectors: tuple[Detector, Detector]
     ) -> Fringe:
         p = self._p
@@ -126,25 +175,18 @@ class MidpointGates:
             functools.partial(blur, self._phase.regime),
         )
 
-    def _draw(self, found: Plan, pattern: Fringe, starts_ps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Clicks of each slot at each start, shape (starts, slots)."""
+    def _draw(self, found: Plan, pattern: Fringe, starts_ps: NDArray[np.int64]) -> Train:
+        """The clicks at each start, counted and tagged."""
         times = starts_ps[:, None] + found.middles_ps
         phases = self._phase.at_many(times.ravel()).reshape(times.shape)
-        return self._rng.poisson(pattern.means(phases[:, found.place]))
-
-    def _tag(
-        self, found: Plan, drawn: NDArray[np.int64], starts_ps: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Count and tag the drawn clicks; (slot, time after the segment's start) of each."""
-        flat = drawn.ravel()
-        which = np.repeat(np.arange(flat.size), flat)
-        start, slot = np.divmod(which, len(found.slots))
-        times = found.start_ps[slot] + (self._rng.random(which.size) * found.span_ps[slot]).astype(np.int64)
-        channel = found.detector[slot]
-        self._tagger.record_many(starts_ps[start] + times, channel)
+        slots = found.detector, found.start_ps, found.span_ps
+        means = pattern.means(phases[:, found.place])
+        train = draw(self._rng, means, slots, starts_ps, self._recovery, self._last_ps)
+        channel = found.detector[train.slot]
+        self._tagger.record_many(starts_ps[train.start] + train.time_ps, channel)
         for number in (0, 1):
             self._counters.add(number, int(np.count_nonzero(channel == number)))
-        return slot, times
+        return train
 
 
 def _passes(etalon_offset_hz: float, filters: Filters, tone_hz: float) -> complex:

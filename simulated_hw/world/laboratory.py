@@ -232,6 +232,8 @@ class Laboratory:
             clicks = self._atoms.evolve(reading, start_ps, scene.lights)
             self._atoms.shine([(reading, 1)], scene.lights)
             self._pmt.advance(start_ps + segment.duration_ps)
+            if any("align_1550" in beams for beams in reading.beams):
+                self._gates.dazzle(reading, scene.arms, scene.detectors, self._nanowires)
             if reading.midpoint_gates:
                 clicks.update(self._gates.clicks(reading, start_ps, scene.arms, scene.detectors))
             return {gate.into: clicks[gate.into] for gate in segment.gates}

@@ -323,10 +323,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """Reference light in alignment mode."""
+    """Light for alignment."""
 
     power_w: float = _number("W")
     """393 nm power into the converter."""
+    bright_w: float = _number("W")
+    """1550 nm alignment light into the fibre of a node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ BEAMS = (
     "excite_854",
     "reference_393",
     "raman_393",
+    "align_1550",
 )
 DETECTORS = ("charlie.snspd_0", "charlie.snspd_1")
 MEMORY = 256
