@@ -19,6 +19,10 @@ GRID = 128
 FORGOTTEN_RAD2 = 60.0
 """Spread after which nothing is left of what was known, to the last digit: exp(-60 / 2) = 1e-13."""
 
+NOTHING = 300.0
+TINY = 1e-150
+"""Likelihoods exp(-300) of the highest and posteriors of 1e-150 are nought: numbers near the smallest a computer has are slow."""
+
 
 class PhaseFilter:
     """The posterior of one phase, from uniform.
@@ -61,58 +65,85 @@ class PhaseFilter:
 
 
 @njit(cache=True, nogil=True)
-def _diffuse(posterior: Floats, spread: Floats, variance: float) -> None:
-    """Spread ``posterior`` on the circle by a Gaussian of this variance; ``spread`` is room to work in.
+def _kernel(kernel: Floats, variance: float) -> int:
+    """Fill ``kernel``, shape (size,), with a Gaussian on the circle, from its middle to either side; how many steps it reaches.
 
     Below half a grid step squared, where a sampled Gaussian would spread too little, three points do it exactly.
     """
-    size = posterior.shape[0]
+    size = kernel.shape[0]
     step = 2 * math.pi / size
-    if variance <= 0.0:
-        return
-    if variance > FORGOTTEN_RAD2:
-        posterior[:] = 1.0 / size
-        return
-    kernel = np.zeros(size)
+    kernel[:] = 0.0
     if variance < 0.5 * step * step:
         share = 0.5 * variance / (step * step)
         kernel[0], kernel[1], kernel[size - 1] = 1 - 2 * share, share, share
-    else:
-        widest = 8.0 * math.sqrt(variance)
-        turns = int(widest / (2 * math.pi) + 0.5)
-        for k in range(-size // 2, size // 2):
-            for turn in range(-turns, turns + 1):
-                away = k * step + turn * 2 * math.pi
-                if abs(away) < widest:
-                    kernel[k] += math.exp(-0.5 * away * away / variance)
-        kernel /= kernel.sum()
-    spread[:] = 0.0
-    for k in range(size):
-        if kernel[k] > 0.0:
-            for i in range(k):
-                spread[i] += kernel[k] * posterior[i - k + size]
-            for i in range(k, size):
-                spread[i] += kernel[k] * posterior[i - k]
-    posterior[:] = spread
+        return 1
+    widest = 8.0 * math.sqrt(variance)
+    turns = int(widest / (2 * math.pi) + 0.5)
+    for k in range(-size // 2, size // 2):
+        for turn in range(-turns, turns + 1):
+            away = k * step + turn * 2 * math.pi
+            if abs(away) < widest:
+                kernel[k] += math.exp(-0.5 * away * away / variance)
+    kernel /= kernel.sum()
+    return min(size // 2, int(widest / step) + 1)
+
+
+@njit(cache=True, nogil=True)
+def _diffuse(posterior: Floats, around: Floats, kernel: Floats, reach: int) -> None:
+    """Spread ``posterior`` on the circle by a kernel; ``around``, shape (2 size,), is room to work in."""
+    size = posterior.shape[0]
+    half = size // 2
+    around[:half] = posterior[size - half :]
+    around[half : half + size] = posterior
+    around[half + size :] = posterior[: size - half]
+    for i in range(size):
+        posterior[i] = kernel[0] * around[half + i]
+    for k in range(1, reach + 1):
+        right, left = kernel[k], kernel[size - k]
+        if k == half:
+            right = 0.0  # the point opposite is one point
+        before, behind = around[half - k :], around[half + k :]
+        for i in range(size):
+            posterior[i] += right * before[i] + left * behind[i]
 
 
 @njit(cache=True, nogil=True)
 def _follow(posterior: Floats, log_0: Floats, log_1: Floats, counts: Counts, variances: Floats) -> None:
     """Predict and update ``posterior`` in place for each cycle."""
     size = posterior.shape[0]
-    spread = np.empty(size)
+    slots = counts.shape[1]
+    around, kernel, value = np.empty(2 * size), np.empty(size), np.empty(size)
+    known, reach = -1.0, 0
     for cycle in range(counts.shape[0]):
-        _diffuse(posterior, spread, variances[cycle])
-        highest = -1e300
-        for i in range(size):
-            value = math.log(posterior[i] + 1e-300)
-            for slot in range(counts.shape[1]):
-                value += counts[cycle, slot, 0] * log_0[slot, i] + counts[cycle, slot, 1] * log_1[slot, i]
-            spread[i] = value
-            highest = max(highest, value)
+        variance = variances[cycle]
+        if variance > FORGOTTEN_RAD2:
+            posterior[:] = 1.0 / size
+        elif variance > 0.0:
+            if abs(variance - known) > 1e-6 * known:  # cycles are as long as each other but for rounding
+                known, reach = variance, _kernel(kernel, variance)
+            _diffuse(posterior, around, kernel, reach)
+        value[:] = 0.0
+        for slot in range(slots):
+            n0, n1 = float(counts[cycle, slot, 0]), float(counts[cycle, slot, 1])
+            for i in range(size):
+                value[i] += n0 * log_0[slot, i] + n1 * log_1[slot, i]
+        highest = value.max()
         total = 0.0
         for i in range(size):
-            posterior[i] = math.exp(spread[i] - highest)
-            total += posterior[i]
+            below = value[i] - highest
+            around[i] = posterior[i] * math.exp(below) if below > -NOTHING else 0.0
+            if around[i] < TINY:
+                around[i] = 0.0
+            total += around[i]
+        if total < math.sqrt(
+            TINY
+        ):  # the clicks contradict what was known: digits are left in the logarithm only
+            for i in range(size):
+                value[i] += math.log(posterior[i] + 1e-300)
+            highest = value.max()
+            total = 0.0
+            for i in range(size):
+                around[i] = math.exp(value[i] - highest)
+                total += around[i]
         for i in range(size):
-            posterior[i] /= total
+            posterior[i] = around[i] / total
