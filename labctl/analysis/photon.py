@@ -13,7 +13,7 @@ from labctl.errors import LimitError
 FloatArray = NDArray[np.float64]
 
 
-def packet_integral(late_s: FloatArray, decay_s: float, etalon_fwhm_hz: float) -> FloatArray:
+def packet_integral(late_s: ArrayLike, decay_s: float, etalon_fwhm_hz: float) -> FloatArray:
     """Share of a photon's wave packet that has arrived ``late_s`` after its earliest arrival.
 
     A photon with 1/e decay τ behind a Lorentzian filter of FWHM Δν on resonance has the amplitude
@@ -22,7 +22,7 @@ def packet_integral(late_s: FloatArray, decay_s: float, etalon_fwhm_hz: float) -
     slow, fast = 1 / (2 * decay_s), math.pi * etalon_fwhm_hz
     if abs(fast / slow - 1) < 1e-6:
         fast = slow * (1 + 1e-6)
-    t = np.maximum(late_s, 0.0)
+    t = np.maximum(np.asarray(late_s, np.float64), 0.0)
     parts = ((2 * slow, 1.0), (slow + fast, -2.0), (2 * fast, 1.0))
     whole = sum(sign / rate for rate, sign in parts)
     return sum((sign * -np.expm1(-rate * t) / rate for rate, sign in parts), np.zeros_like(t)) / whole

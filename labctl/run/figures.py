@@ -13,14 +13,10 @@ import numpy as np
 
 from labctl.analysis.fringe import fit_fringe
 from labctl.errors import LabError, LimitError
-from labctl.run.results import (
-    LARGEST_PHASE_SIGMA_RAD,
-    Rows,
-    Table,
-    fringe_counts,
-    parity_counts,
-    parity_fringe,
-)
+from labctl.run.calibrations import CALIBRATIONS
+from labctl.run.curves import Panel
+from labctl.run.results import LARGEST_PHASE_SIGMA_RAD, fringe_counts, parity_counts, parity_fringe
+from labctl.run.table import Rows, Table
 
 Figure = tuple[str, str]
 """Caption and SVG text."""
@@ -34,7 +30,7 @@ def figures(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> 
         return []
     table = rows if isinstance(rows, Table) else Table(rows)
     made: list[Figure] = []
-    for draw in _DRAWINGS.get(analysis, ()):
+    for draw in (_calibration(analysis),) if analysis in CALIBRATIONS else _DRAWINGS.get(analysis, ()):
         try:
             made.append(draw(table, arguments))
         except LabError:  # too few records, or not such records; the table above says what there is
@@ -155,6 +151,33 @@ def _noise(table: Table, arguments: Mapping[str, Any]) -> Figure:
     left.legend(frameon=False, ncols=2, loc="lower center")
     right.set(xlabel=f"clicks in {gate_s:.3g} s", ylabel="gates", ylim=(0, None))
     return "Clicks with no signal light; dashed: mean, and Poisson distribution of that mean.", to_svg(figure)
+
+
+def _calibration(analysis: str) -> Callable[[Table, Mapping[str, Any]], Figure]:
+    """Points and fitted curves of a calibration."""
+
+    def draw(table: Table, arguments: Mapping[str, Any]) -> Figure:
+        made = CALIBRATIONS[analysis](table, arguments)
+        figure, axes = panels(len(made.panels))
+        for one, panel in zip(axes, made.panels, strict=True):
+            _panel(one, panel)
+        return made.caption, to_svg(figure)
+
+    return draw
+
+
+def _panel(axes: Any, panel: Panel) -> None:
+    """One panel of a calibration: points with errors, the fit as a line of the same colour."""
+    for curve, colour in zip(panel.curves, (BLUE, ORANGE), strict=False):
+        axes.errorbar(curve.x, curve.y, curve.error, fmt="o", ms=3, lw=0.8, color=colour, label=curve.label)
+        axes.plot(*curve.fine, color=colour, lw=1)
+    for x, label in panel.marks:
+        axes.axvline(x, color=GREY, lw=0.8, ls="--", label=label)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    if panel.logarithmic:
+        least = min(float(curve.y[curve.y > 0].min()) for curve in panel.curves if (curve.y > 0).any())
+        axes.set(yscale="log", ylim=(least / 2, None))
+    axes.legend(frameon=False, fontsize="small")
 
 
 _DRAWINGS: dict[str, tuple[Callable[[Table, Mapping[str, Any]], Figure], ...]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,51 +10,23 @@ import numpy as np
 from labctl.analysis import bell, keyrate, link
 from labctl.analysis.fringe import Fringe, fit_fringe
 from labctl.analysis.value import Estimate
-from labctl.errors import DataError, LimitError
+from labctl.errors import LimitError
+from labctl.run.calibrations import CALIBRATIONS
+from labctl.run.table import Result, Rows, Table
 
-Rows = list[tuple[int, int, dict[str, Any]]]
 LARGEST_PHASE_SIGMA_RAD = 0.25
 """A round whose tracked phase was less certain than this is void (PHYSICS.md 8.6)."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """One figure of a run: a key for scripts, a label for people, the value with its standard error."""
-
-    key: str
-    label: str
-    value: Estimate
-
-
-class Table:
-    """The records of a run as columns."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.time_s = np.array([time_ps for _, time_ps, _ in rows], float) / 1e12
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def column(self, name: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
-        """One column; DataError if the records have none of that name."""
-        try:
-            return np.array([values[name] for _, _, values in self.rows])
-        except KeyError:
-            known = sorted({key for _, _, values in self.rows for key in values})
-            raise DataError(f"the records have no column {name!r}; they have {', '.join(known)}") from None
-
-    def has(self, name: str) -> bool:
-        """Whether the records have that column."""
-        return bool(self.rows) and name in self.rows[0][2]
-
-
 def results(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> list[Result]:
     """The figures of a run; empty while there are too few records to say anything."""
-    method = _METHODS.get(analysis)
-    if method is None or not len(rows):
+    if not len(rows):
         return []
-    return method(rows if isinstance(rows, Table) else Table(rows), arguments)
+    table = rows if isinstance(rows, Table) else Table(rows)
+    if analysis in CALIBRATIONS:
+        return _if_determined(lambda: CALIBRATIONS[analysis](table, arguments).results)
+    method = _METHODS.get(analysis)
+    return [] if method is None else method(table, arguments)
 
 
 def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:

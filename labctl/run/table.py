@@ -1,0 +1,45 @@
+"""The records of a run as columns, and one figure that follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from labctl.analysis.value import Estimate
+from labctl.errors import DataError
+
+Rows = list[tuple[int, int, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure of a run: a key for scripts, a label for people, the value with its standard error."""
+
+    key: str
+    label: str
+    value: Estimate
+
+
+class Table:
+    """The records of a run as columns."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.time_s = np.array([time_ps for _, time_ps, _ in rows], float) / 1e12
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
+        """One column; DataError if the records have none of that name."""
+        try:
+            return np.array([values[name] for _, _, values in self.rows])
+        except KeyError:
+            known = sorted({key for _, _, values in self.rows for key in values})
+            raise DataError(f"the records have no column {name!r}; they have {', '.join(known)}") from None
+
+    def has(self, name: str) -> bool:
+        """Whether the records have that column."""
+        return bool(self.rows) and name in self.rows[0][2]
