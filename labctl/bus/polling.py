@@ -33,8 +33,10 @@ class Agenda:
         return name in self._due
 
     def first(self) -> str:
-        """What is due first (of several, the one that waits longest without having been put off)."""
-        return min(self._due, key=self._due.__getitem__)
+        """What is due next; of several that are due already, the one whose turn was longest ago."""
+        now = self._clock.now()
+        overdue = next((name for name, due in self._due.items() if due <= now), None)
+        return overdue if overdue is not None else min(self._due, key=self._due.__getitem__)
 
     def put(self, name: str, in_s: float = 0.0) -> None:
         """``name`` is due in ``in_s`` seconds, whenever it was due before."""
@@ -46,12 +48,12 @@ class Agenda:
         self.next_due = min(self._due.values(), default=math.inf)
 
     def again(self, name: str, period_s: float) -> None:
-        """``name`` was done: it is due one period after it was due; of periods already over none is made up for."""
-        due = self._due[name] + period_s
+        """``name`` was done: it is due one period after it was due; of periods already over all but the last are skipped."""
+        due = self._due.pop(name) + period_s
         late_s = self._clock.now() - due
-        if late_s >= 0:
-            due += (math.floor(late_s / period_s) + 1) * period_s
-        self._due[name] = due
+        if late_s >= period_s:
+            due += math.floor(late_s / period_s) * period_s
+        self._due[name] = due  # behind all others
         self.next_due = min(self._due.values())
 
     def clear(self) -> None:

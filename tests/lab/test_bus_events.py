@@ -126,3 +126,39 @@ def test_events_go_on_after_the_hub_was_restarted() -> None:
 def test_subscribing_without_a_hub_says_so() -> None:
     with pytest.raises(NoHubError):
         Subscriber("tcp://127.0.0.1:1", timeout_s=0.1)
+
+
+def test_the_state_of_a_device_from_before_its_host_was_registered_is_heard() -> None:
+    with Hub("tcp://127.0.0.1:0") as first:
+        address = first.addresses.registry
+    instrument = Instrument()
+    with Host("alice", [hosted("alice.laser", instrument, current=0.1)], address):
+        wait_until(lambda: ("current", 0.1) in instrument.log, "set up without a hub")
+        clock.sleep(0.2)
+        with Hub(address), Subscriber(address, "device.") as events:
+            heard = wait_until(lambda: events.drain(0.2), "told")
+    assert [(event.topic, event.payload["state"]) for event in heard] == [("device.alice.laser", "ready")]
+
+
+def test_who_subscribes_late_hears_the_present_state_of_each_device_once(hub: Hub) -> None:
+    address = hub.addresses.registry
+    devices = [hosted(f"alice.laser_{n}", Instrument()) for n in range(5)]
+    with Subscriber(address, "device.") as early, Host("alice", devices, address) as host:
+        host.wait_registered()
+        ready: set[str] = set()
+        wait_until(
+            lambda: (
+                ready.update(e.topic for e in early.drain(0.1) if e.payload["state"] == "ready"),
+                len(ready) == 5,
+            )[1],
+            "all ready",
+        )
+        with Subscriber(address, ["device.alice.laser_3", "device.alice.laser_4", "x."]) as late:
+            heard = wait_until(lambda: late.drain(1.0), "told")
+            heard += late.drain(0.7)
+        assert [(e.topic, e.payload["state"]) for e in heard] == [
+            ("device.alice.laser_3", "ready"),
+            ("device.alice.laser_4", "ready"),
+        ]
+        assert early.drain(0.1) == []  # nothing new for those who knew
+        assert late.lost == early.lost == {}
