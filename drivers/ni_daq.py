@@ -154,6 +154,19 @@ class NiDevice(Device):
         return known.devices[self.nidaqmx.card]
 
 
+class NiCard(NiDevice):
+    """A whole card that plays schedules (``[core.nidaq]``): the lab knows it is there, and can make it safe."""
+
+    identity_text = Signal(
+        str, read=lambda device: device.identity(), poll_s=10.0, doc="product name and serial number"
+    )
+
+    @action
+    def safe(self) -> None:
+        """Reset the card: what plays on it ends, and every output goes to its power-up state."""
+        self.reset_card()
+
+
 class NiCounter(NiDevice):
     """Counts photons: one counter counts the clicks on a terminal, another makes its gates.
 

@@ -74,11 +74,14 @@ class ArtiqEntangler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device:   its name in device_db.py
     outputs:  line -> number of the entangler's output
     inputs:   line -> number of the entangler's input
+    reference_mu:  for gateware that counts its windows from the edge of a reference input: when that edge comes, mu after
+                   an attempt begins; 0 for gateware that counts from the attempt's beginning
     """
 
     device: str
     outputs: dict[str, int] = {}
     inputs: dict[str, int] = {}
+    reference_mu: int = 0
 
 
 class ArtiqConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,11 +96,54 @@ class ArtiqConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entangler: ArtiqEntangler | None = None
 
 
+class NidaqLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one line is on an NI card: an entry of ``[core.nidaq.line.NODE]``; text alone is the terminal.
+
+    terminal:        an output such as "port0/line3", or where an input's clicks arrive, such as "PFI8"
+    counter:         of an input: the counter that counts it
+    phase:           analogue output with a phase shifter behind it: makes the phases of Tones
+    volts_per_turn:  of that phase shifter, V
+    amplitude:       analogue output with an attenuator behind it: makes the amplitudes of Tones
+    volts:           on it for nominal amplitude, V; other amplitudes are in proportion
+    trigger_ps:      the output triggers a pulse generator with a pulse of this length, ps; 0: it switches the light itself
+    generator_ps:    length of the pulse that the generator makes, ps; the schedule has to ask for just that
+    """
+
+    terminal: str
+    counter: str = ""
+    phase: str = ""
+    volts_per_turn: float = 5.0
+    amplitude: str = ""
+    volts: float = 5.0
+    trigger_ps: int = 0
+    generator_ps: int = 0
+
+
+class NidaqConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[core.nidaq]`` table: an NI card that plays buffered waveforms, and which of its terminals each line is.
+
+    device:        the lab's device that is this card; its address is used
+    tick_ps:       period of the sample clock: the grid of every line, ps
+    clock:         counter that makes the sample clock
+    strobe:        digital line that pulses whenever a gate opens or closes
+    strobe_input:  terminal that ``strobe`` is wired to, outside the card: the counters' clock
+    line:          node -> line -> terminal, or a table of :class:`NidaqLine`
+    """
+
+    device: str = ""
+    tick_ps: int = 1_000_000
+    clock: str = "ctr3"
+    strobe: str = "port0/line31"
+    strobe_input: str = "PFI9"
+    line: dict[str, dict[str, str | NidaqLine]] = {}
+
+
 class CoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ``[core]`` table: which real-time core plays the schedules, and what its lines are elsewhere."""
 
     kind: Literal["sim"] = "sim"
     artiq: ArtiqConfig = ArtiqConfig()
+    nidaq: NidaqConfig = NidaqConfig()
 
 
 class SimulatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -157,6 +157,8 @@ class Card:
         self.line_levels: dict[str, bool] = {}
         """Lines that are driven."""
         self._edges: dict[str, Edges] = {}
+        self.planned: dict[str, Floats] = {}
+        """Times of the edges that buffered outputs, and the world that answers them, put on terminals; in order."""
         self._at_s = now()
 
     # names
@@ -203,11 +205,24 @@ class Card:
 
     def clock_at(self, terminal: str) -> SampleClock:
         """The sample clock that a terminal carries."""
+        sequencer = self.wiring.sequencer
+        if sequencer is not None and terminal in (*sequencer.detectors, *sequencer.jumpers.values()):
+            return External(self._planned_times(terminal))
         if terminal in self.wiring.clocks:
             return External(self.wiring.clocks[terminal])
         if terminal in self.wiring.clicks:
             return External(self._click_times(terminal))
         return Borrowed(self, terminal)
+
+    def _planned_times(self, terminal: str) -> Instants:
+        """Edges that were known when the buffers were started."""
+
+        def instants(after_s: float, until_s: float) -> Floats:
+            times = self.planned.get(terminal, np.empty(0))
+            first, last = np.searchsorted(times, (after_s, until_s), side="right")
+            return times[first:last]
+
+        return instants
 
     def _click_times(self, terminal: str) -> Instants:
         """Detector pulses used as a clock: the times that the counters see too."""

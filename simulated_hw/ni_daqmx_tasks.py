@@ -23,6 +23,7 @@ from simulated_hw.ni_daqmx_card import (
     input_range,
 )
 from simulated_hw.ni_daqmx_errors import Code, NiError
+from simulated_hw.ni_daqmx_sequencer import perform
 
 INPUTS, OUTPUTS = ("ai", "ci", "di"), ("ao", "do", "co")
 WRAP = 1 << 32
@@ -250,6 +251,8 @@ class Task:
         self.running = True
         self.starts += 1
         self.card.running.append(self)
+        if self.kind == "co" and self.card.wiring.sequencer is not None:
+            perform(self.card.wiring.sequencer, self)
         self.generate(now_s)
         self.acquire(now_s)
 

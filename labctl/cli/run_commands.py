@@ -23,6 +23,7 @@ runs_option = click.option("--runs", type=click.Path(path_type=Path, file_okay=F
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 set_option = click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument of the sequence; times take a unit (window=60ns). May be repeated.")  # fmt: skip
 config_option = click.option("--config", metavar="CONFIG", help="Lab file, or its name in configs/. Default: that of the lab that is up, else the first.")  # fmt: skip
+core_option = click.option("--core", type=click.Choice(["sim", "nidaq"]), default="sim", show_default=True, help="What plays it: the lab's own core, or the NI card of [core.nidaq] in the lab file.")  # fmt: skip
 CUT_SHORT = "cut short"
 
 
@@ -36,6 +37,7 @@ CUT_SHORT = "cut short"
 )
 @click.option("--virtual", is_flag=True, help="Take it on a simulated lab inside this command, in virtual time; none has to be up.")  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed of the simulated world (with --virtual).")
+@core_option
 @config_option
 @runs_option
 @json_option
@@ -47,6 +49,7 @@ def run_command(
     resume: int | None,
     virtual: bool,
     seed: int | None,
+    core: str,
     config: str | None,
     runs: Path | None,
     as_json: bool,
@@ -76,8 +79,8 @@ def run_command(
             folders.find(folder, resume)
         schedule = labs.schedule(loaded, lab, sequence, places.settings(pairs)) if sequence else None
         if schedule is not None:
-            _refuse(schedule, loaded)
-        taker = _taker(stack, loaded, lab, folder, virtual, seed)
+            _refuse(schedule, loaded, core)
+        taker = _taker(stack, loaded, lab, folder, virtual, seed, core)
         progress = stack.enter_context(Progress(sys.stderr if as_json else None, _noise_rate(folder)))
         interrupted = _end_on_signal(stack, taker, progress)
         if schedule is not None:
@@ -106,20 +109,20 @@ def _place(config: str | None, runs: Path | None, virtual: bool) -> tuple[LabCon
     return places.running_config(running), Path(running.lab), runs or Path(running.runs)
 
 
-def _refuse(schedule: Any, config: LabConfig) -> None:
+def _refuse(schedule: Any, config: LabConfig, core: str) -> None:
     from labctl.up.acquire import refuse
 
-    refuse(schedule, config)
+    refuse(schedule, config, core)
 
 
 def _taker(
-    stack: ExitStack, config: LabConfig, lab: Path, runs: Path, virtual: bool, seed: int | None
+    stack: ExitStack, config: LabConfig, lab: Path, runs: Path, virtual: bool, seed: int | None, core: str
 ) -> Acquisition | VirtualLab:
     from labctl.up.acquire import Acquisition, VirtualLab
 
     if virtual:
-        return stack.enter_context(VirtualLab(config, lab, seed, runs))
-    return Acquisition(stack.enter_context(places.connect(5.0)), config, lab, runs)
+        return stack.enter_context(VirtualLab(config, lab, seed, runs, core))
+    return Acquisition(stack.enter_context(places.connect(5.0)), config, lab, runs, core)
 
 
 def _end_on_signal(stack: ExitStack, taker: Acquisition | VirtualLab, progress: Any) -> list[int]:

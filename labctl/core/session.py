@@ -1,15 +1,16 @@
-"""One acquisition on the simulated core in a thread of its own: start, pause, stop, and what comes back, in batches."""
+"""One acquisition on a core in a thread of its own: start, pause, stop, and what comes back, in batches."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import msgspec
 
 from labctl.core.outbox import Outbox
 from labctl.core.program import Program, lower
-from labctl.core.sim import Control, Progress, SimCore
+from labctl.core.sim import Control, Progress
 from labctl.errors import CoreError, LabError
 from labctl.schedule.items import Schedule
 from labctl.sim.played import Record
@@ -52,6 +53,23 @@ decode = msgspec.msgpack.Decoder(Message).decode
 PROGRESS_EVERY_PS = 200_000_000_000
 
 
+class Core(Protocol):
+    """What plays programs; see :class:`labctl.core.sim.SimCore`."""
+
+    def run(
+        self,
+        program: Program,
+        rounds: int,
+        emit: Callable[[Record], None],
+        control: Control | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        first_record: int = 0,
+        host_point: Callable[[str], None] | None = None,
+    ) -> Progress:
+        """Play the program ``rounds`` times."""
+        ...
+
+
 class CoreSession:
     """Plays one schedule at a time; messages come out in the order they happened. Nothing is dropped: a full outbox
     makes the core wait.
@@ -60,7 +78,7 @@ class CoreSession:
     gather_s:  real time for which ``batches`` lets messages come together: 0 where laboratory time is real
     """
 
-    def __init__(self, core: SimCore, capacity: int = 1000, gather_s: float = 0.0) -> None:
+    def __init__(self, core: Core, capacity: int = 1000, gather_s: float = 0.0) -> None:
         self._core = core
         self._capacity = capacity
         self._gather_s = gather_s
@@ -148,11 +166,7 @@ class CoreSession:
         except LabError as error:
             self._put(FinishedMessage(type(error).__name__, error=str(error)))
         except Exception as error:  # noqa: BLE001  (whatever went wrong, the run must learn of it)
-            self._put(
-                FinishedMessage(
-                    "CoreError", error=f"the simulated core failed: {type(error).__name__}: {error}"
-                )
-            )
+            self._put(FinishedMessage("CoreError", error=f"the core failed: {type(error).__name__}: {error}"))
         else:
             reason = "complete" if end.rounds >= rounds else "stopped"
             self._put(FinishedMessage(reason, end.time_ps, end.attempts))

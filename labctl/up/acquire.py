@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from labctl.bus.client import Client
 from labctl.bus.stream import StreamSink
 from labctl.clock import SystemClock, VirtualClock
 from labctl.config import LabConfig
+from labctl.core.nidaq.rules import check as check_for_card
 from labctl.core.session import CoreSession, FinishedMessage, Message, decode
 from labctl.device import Device
 from labctl.errors import BusError, CoreError, DeviceError, NoHubError, RunError, ScheduleError
@@ -19,6 +22,7 @@ from labctl.run import folder as folders
 from labctl.run.runner import Observer, Outcome, Runner
 from labctl.schedule.check import check
 from labctl.schedule.items import Schedule, from_json, to_json
+from labctl.transport import connect
 from labctl.up.supervisor import not_ready
 from labctl.up.world import in_process, make_core, make_world
 
@@ -87,16 +91,20 @@ class BusCore:
 
 
 class Acquisition:
-    """Runs on a lab that is up."""
+    """Runs on a lab that is up.
 
-    def __init__(self, client: Client, config: LabConfig, lab: Path, runs: Path) -> None:
+    core:  "sim" (the core that the lab has) or "nidaq" (the NI card of the lab file, played from this process)
+    """
+
+    def __init__(self, client: Client, config: LabConfig, lab: Path, runs: Path, core: str = "sim") -> None:
         self._client = client
         self._config = config
+        self._core = core
         self._clock = SystemClock()
         self._looked = -1e9
         self._trouble: dict[str, str] = {}
         self._runner = Runner(
-            BusCore(client),
+            BusCore(client) if core == "sim" else self._own_core(),
             runs,
             lab,
             config.effective,
@@ -110,7 +118,7 @@ class Acquisition:
         self, schedule: Schedule, rounds: int, observer: Observer | None = None, label: str = ""
     ) -> Outcome:
         """Check, then take a run; ScheduleError with every problem, or DeviceError if the lab is not ready, before anything moves."""
-        refuse(schedule, self._config)
+        refuse(schedule, self._config, self._core)
         self._looked = -math.inf  # what was known before this run may be over
         trouble = self.trouble()
         if trouble:
@@ -155,6 +163,11 @@ class Acquisition:
             found |= {f"{device}.{name}": entry["value"] for name, entry in cached["signals"].items()}
         return found
 
+    def _own_core(self) -> CoreSession:
+        from labctl.up.ni_core import ni_core
+
+        return ni_core(self._config, connect, self._clock, np.random.default_rng())
+
     def _sources(self) -> list[tuple[str, Any, str, str]]:
         if self._config.world is None:
             return []
@@ -167,8 +180,9 @@ class VirtualLab:
     The same seed gives the same journal, byte for byte.
     """
 
-    def __init__(self, config: LabConfig, lab: Path, seed: int | None, runs: Path) -> None:
+    def __init__(self, config: LabConfig, lab: Path, seed: int | None, runs: Path, core: str = "sim") -> None:
         self.config = config
+        self._core = core
         self.clock = VirtualClock()
         self.world, self.instruments = make_world(config, lab, self.clock, seed)
         addresses = {name: config.device[name].address for name in self.instruments}
@@ -183,7 +197,7 @@ class VirtualLab:
             raise
         used = seed if seed is not None else (config.world.seed if config.world else None)
         self._runner = Runner(
-            CoreSession(make_core(self.world), gather_s=GATHER_S),
+            CoreSession(make_core(self.world), gather_s=GATHER_S) if core == "sim" else self._own_core(),
             runs,
             lab,
             config.effective,
@@ -196,7 +210,7 @@ class VirtualLab:
         self, schedule: Schedule, rounds: int, observer: Observer | None = None, label: str = ""
     ) -> Outcome:
         """Check, then take a run."""
-        refuse(schedule, self.config)
+        refuse(schedule, self.config, self._core)
         return self._runner.run(schedule, rounds, observer, label)
 
     def resume(self, rid: int, observer: Observer | None = None) -> Outcome:
@@ -247,6 +261,11 @@ class VirtualLab:
         """Close it."""
         self.close()
 
+    def _own_core(self) -> CoreSession:
+        from labctl.up.ni_core import ni_core
+
+        return ni_core(self.config, self._dial, self.clock, self.world.rng("core"))
+
     def _bring_up(self, lab: Path) -> None:
         for name in self.config.device:
             self.devices[name] = device_maker(self.config, name, lab, self._dial)()
@@ -257,9 +276,13 @@ class VirtualLab:
         self.settle()
 
 
-def refuse(schedule: Schedule, config: LabConfig) -> None:
-    """ScheduleError with every problem of the schedule on this lab's lines, if there are any."""
-    problems = [str(problem) for problem in check(schedule, config.line)]
+def refuse(schedule: Schedule, config: LabConfig, core: str = "sim") -> None:
+    """ScheduleError with every problem of the schedule on this lab's lines, and on this core, if there are any."""
+    if core == "nidaq":
+        found = check_for_card(schedule, config.line, config.core.nidaq)
+    else:
+        found = check(schedule, config.line)
+    problems = [str(problem) for problem in found]
     if problems:
         raise ScheduleError(
             f"schedule {schedule.name} cannot run on {config.name}: "

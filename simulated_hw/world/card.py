@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from simulated_hw.world.card_wiring import CardWiring
+from labctl.sim.played import Clicks as Counted
+from labctl.sim.played import Segment
+from simulated_hw.world.card_wiring import CardWiring, Sequencer
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.parts_piezo import Piezo
 
@@ -70,4 +72,40 @@ def wired(shutter: Shutter, piezo: Piezo, pmt_clicks: Callable[[float, float], i
 
     return CardWiring(
         clicks={PMT: pmt_clicks}, outputs={AMPLIFIER: amplify}, switches={SHUTTER: shutter.drive}
+    )
+
+
+SEQUENCED = (
+    *(
+        f"{node}.{beam}"
+        for node in ("alice", "bob")
+        for beam in (
+            "cool_397",
+            "repump_866",
+            "reset_854",
+            "eit_397",
+            "pump_397",
+            "qubit_729",
+            "reference_393",
+        )
+    ),
+)
+"""Lines on port0/line0, line1, ... of the card that plays them from its buffers."""
+SHIFTERS = {"ao0": "alice.qubit_729", "ao1": "bob.qubit_729", "ao2": "alice.reference_393"}
+"""Phase shifters on its analogue outputs, one turn for ``VOLTS_PER_TURN``."""
+VOLTS_PER_TURN = 5.0
+COUNTED = {"PFI8": "alice.pmt", "PFI3": "bob.pmt", "PFI0": "charlie.snspd_0", "PFI5": "charlie.snspd_1"}
+STROBE, STROBE_INPUT = "port0/line31", "PFI9"
+
+
+def sequencer(play: Callable[[Segment, int], dict[str, Counted]]) -> CardWiring:
+    """The card that switches the laboratory's lines in place of another core."""
+    return CardWiring(
+        sequencer=Sequencer(
+            {f"port0/line{number}": line for number, line in enumerate(SEQUENCED)},
+            {output: (line, VOLTS_PER_TURN) for output, line in SHIFTERS.items()},
+            COUNTED,
+            {STROBE: STROBE_INPUT},
+            play,
+        )
     )

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from labctl.sim.played import Clicks as Counted
+from labctl.sim.played import Segment
+
 Clicks = Callable[[float, float], int]
 """Number of rising edges after the first and up to the second time, s; asked once per interval, intervals never overlap."""
 Instants = Callable[[float, float], NDArray[np.float64]]
@@ -35,3 +38,23 @@ class CardWiring:
     """Told each new voltage of an analogue output, V: ``"ao0"``."""
     switches: dict[str, Callable[[bool], None]] = field(default_factory=dict[str, Callable[[bool], None]])
     """Told each new level of a digital line that is driven: ``"port0/line0"``."""
+    sequencer: Sequencer | None = None
+    """What buffered waveforms on the card's outputs do, if it switches the lines of the laboratory's core."""
+
+
+@dataclass(frozen=True)
+class Sequencer:
+    """A card that plays the laboratory's lines from its buffers.
+
+    lines:      digital line -> line of the core
+    phases:     analogue output -> line whose phase it shifts, and the volts for a turn
+    detectors:  terminal -> input line of the core whose clicks arrive there
+    jumpers:    digital line -> terminal it is wired to
+    play:       what the world makes of a segment that begins at a laboratory time, ps
+    """
+
+    lines: dict[str, str]
+    phases: dict[str, tuple[str, float]]
+    detectors: dict[str, str]
+    jumpers: dict[str, str]
+    play: Callable[[Segment, int], dict[str, Counted]]

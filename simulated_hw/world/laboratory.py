@@ -18,7 +18,7 @@ from simulated_hw.world import parameters as values
 from simulated_hw.world import photon
 from simulated_hw.world.atoms import Atoms
 from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook, reference_amplitude
-from simulated_hw.world.card import Photomultiplier, wired
+from simulated_hw.world.card import Photomultiplier, sequencer, wired
 from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.fibre_phase import ArmPhase
@@ -315,6 +315,7 @@ class Laboratory:
             parts[f"{name}.power_in"], parts[f"{name}.power_out"] = sensors
         alice = self._benches[0]
         parts["alice.piezo"] = alice.piezo
+        parts["core.card"] = sequencer(self.play)
         parts["alice.card"] = wired(alice.shutter_397, alice.piezo, self.pmt_clicks)
         return parts
 

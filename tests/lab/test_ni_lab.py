@@ -248,7 +248,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_the_shelf_lists_the_roles_with_the_card():
     found = {one.driver: one for one in shelf(ROOT) if one.driver.startswith("drivers.ni_daq:")}
-    assert {*found} == {f"drivers.ni_daq:Ni{role}" for role in ("Counter", "AnalogOut", "Shutter")}
+    assert {*found} == {f"drivers.ni_daq:Ni{role}" for role in ("Card", "Counter", "AnalogOut", "Shutter")}
     for one in found.values():
         assert one.transports == ("nidaqmx",) and one.simulator == "simulated_hw.ni_daqmx:SimNiDaq"
         assert not one.problem

@@ -140,7 +140,7 @@ def test_what_goes_wrong_is_the_last_message():
     core.start(SHOT, 3)
     (message,) = all_messages(core)
     assert isinstance(message, FinishedMessage) and message.reason == "CoreError"
-    assert message.error == "the simulated core failed: ZeroDivisionError: no light"
+    assert message.error == "the core failed: ZeroDivisionError: no light"
     core, _ = session()
     core.start(Schedule("b", Series((Draw("d", (1.0,)), Branch("d", {"7": Wait(1)})))), 1)
     (message,) = all_messages(core)

@@ -120,7 +120,7 @@ PLANTS = [
     *library("zmq only behind bus, transport and sim", "zmq", "labctl.core.planted"),
     *library("pyvisa and pyserial only behind transport", "pyvisa pyvisa_py serial", "labctl.sim.planted"),
     *(
-        Plant("nidaqmx and gRPC only in drivers, simulated_hw and transport", module, name)
+        Plant("nidaqmx and gRPC only in drivers, simulated_hw, transport and the NI core", module, name)
         for name in ("nidaqmx", "grpc")
         for module in ("labctl.up.planted", "labctl.sim.planted", "labctl.core.planted", "sequences.planted")
     ),
