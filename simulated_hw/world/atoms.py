@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from labctl.sim.played import Clicks, OpenGate, PlayedPulse
-from simulated_hw.world import ion, memory
+from simulated_hw.world import ion, memory, second_line
 from simulated_hw.world import light as optics
 from simulated_hw.world.acts import Act, Plan, Plans
 from simulated_hw.world.card import Photomultiplier
@@ -174,6 +174,10 @@ class Atoms:
         begin_ps = start_ps + pulse.start_ps
         tone_hz = pulse.frequency_hz + light.qubit.detuning_hz
         rabi = math.pi / q.pi_time_s * pulse.amplitude * math.sqrt(light.qubit.power)
+        other = second_line.driven(pulse, rabi * self._rabi_scale[node], cycles, light, self._p)
+        if other is not None:
+            self._apply(node, other)
+            return
         unitary = ion.pulse(
             rabi * self._rabi_scale[node],
             span_s,

@@ -40,6 +40,8 @@ class NodeLight(NamedTuple):
     reference: Beam
     pump: Beam
     raman: Beam
+    field_t: float = 0.0
+    """Magnetic field at the ion."""
 
 
 class Bench:
@@ -119,6 +121,7 @@ class Bench:
             self._through(393, REFERENCE),
             self._pump(),
             self._raman(),
+            self.coil.field_t(),
         )
 
     def _through(self, nm: int, channel: int) -> Beam:

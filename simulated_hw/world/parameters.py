@@ -332,6 +332,15 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondLine:
+    """The 729 nm line from the pumped state of S1/2 to another Zeeman state of D5/2."""
+
+    hz_per_t: float = _number("Hz/T", -1e12, 1e12)
+    rabi: float = _number("1")
+    """Rabi frequency, relative to that of the qubit line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """The mains."""
 
@@ -377,6 +386,8 @@ class Parameters:
     run: Run
     mains: Grid | None = None
     """None: this laboratory has no trigger from the mains."""
+    second_line: SecondLine | None = None
+    """None: the 729 nm laser finds the qubit line only."""
 
 
 TableT = TypeVar("TableT")
