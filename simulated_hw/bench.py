@@ -27,9 +27,12 @@ from simulated_hw.timebase_dim3000 import SimTimebaseDim3000
 from simulated_hw.toptica_dlcpro import SimDlcPro
 from simulated_hw.world.laboratory import Laboratory
 from simulated_hw.world.parts_tap import tap
+from simulated_hw.world.rubidium import RubidiumLaboratory
 
 
-def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> SimInstrument:
+def build(
+    world: Laboratory | RubidiumLaboratory, device: str, instrument: str, parts: list[str]
+) -> SimInstrument:
     """The simulated instrument that stands behind ``device``.
 
     instrument:  "module:Class" from the lab file
@@ -80,7 +83,8 @@ def build(world: Laboratory, device: str, instrument: str, parts: list[str]) -> 
                 from simulated_hw.ni_daqmx import SimNiDaq
             except ModuleNotFoundError as error:
                 raise ConfigError(f"needs the package {error.name!r}: pip install 'labctl[nidaq]'") from None
-            world.watch_pmt()
+            if isinstance(world, Laboratory):
+                world.watch_pmt()
             for drive in held[0].switches.values():
                 drive(False)  # the lines of a card that has just been switched on are low
             return SimNiDaq(held[0], world.now, rng)
