@@ -81,11 +81,16 @@ def no_clicks(device: str, opened: int, closed: int) -> list[int]:
 
 
 def play(
-    source: str, rounds: int = 1, seed: int = 1, clicks: Clicks = no_clicks, hiccups: tuple[int, ...] = ()
+    source: str,
+    rounds: int = 1,
+    seed: int = 1,
+    clicks: Clicks = no_clicks,
+    hiccups: tuple[int, ...] = (),
+    device_db: Path = DEVICE_DB,
 ) -> Run:
     """Run an emitted experiment in plain Python."""
     scope: dict[str, Any] = {}
-    exec(DEVICE_DB.read_text(), scope)
+    exec(device_db.read_text(), scope)
     machine = Machine(clicks, hiccups=list(hiccups))
     made = module(machine, scope["device_db"], {"rounds": rounds, "seed": seed})
     package = types.ModuleType("artiq")

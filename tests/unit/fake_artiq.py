@@ -199,7 +199,70 @@ class Dma:
             self._machine.put(device, action, words)
 
 
+class Entangler:
+    """As ARTIQ.md 2.5 describes the gateware: repeats a cycle, four coarse cycles longer than told, until a pattern or timeout."""
+
+    def __init__(self, machine: Machine, name: str, arguments: dict[str, Any]) -> None:
+        self._machine, self._name = machine, name
+        self.timing: dict[int, tuple[int, int]] = {}
+        self.cycle_mu = 0
+        self.patterns: list[int] = []
+        self.config = (False, False)
+        self._stamps: dict[int, int] = {}
+
+    def init(self) -> None:
+        self._machine.now += 8
+
+    def set_timing_mu(self, channel: int, start: int, stop: int) -> None:
+        assert 8 <= channel < 16
+        if channel < 12:
+            assert start % 8 == 0 and stop % 8 == 0, "outputs are on the coarse grid"
+        self.timing[channel] = (start, stop)
+        self._machine.now += 8
+
+    def set_cycle_length_mu(self, cycle_mu: int) -> None:
+        assert cycle_mu % 8 == 0 and 0 < cycle_mu <= 8 * 1023
+        self.cycle_mu = cycle_mu
+        self._machine.now += 8
+
+    def write(self, address: int, value: int) -> None:
+        assert address == 3
+        self.patterns = [(value >> 4 * k) & 15 for k in range(4) if value >> (16 + k) & 1]
+        self._machine.now += 8
+
+    def set_config(self, enable: bool = False, standalone: bool = False) -> None:
+        self.config = (enable, standalone)
+        self._machine.now += 8
+
+    def run_mu(self, duration: int) -> tuple[int64, int]:
+        assert 0 < duration < 2**31 and self.config == (True, True)
+        machine, begin = self._machine, int(self._machine.now)
+        machine.put(self._name, "run", (int(duration),))
+        end = begin
+        while True:
+            pattern = 0
+            for k in range(4):
+                start, stop = self.timing[12 + k]
+                if start < self.cycle_mu:
+                    seen = machine.clicks(f"{self._name} {k}", end + start, end + stop)
+                    if seen:
+                        pattern |= 1 << k
+                        self._stamps[k] = seen[0] - end
+            end += self.cycle_mu + 32
+            matches = sum(1 << k for k, wanted in enumerate(self.patterns) if wanted == pattern)
+            if matches or end - begin >= duration:
+                machine.wait(end)
+                return int64(end), matches or 0x3FFF
+
+    def get_timestamp_mu(self, address: int) -> int:
+        machine = self._machine
+        assert int(machine.now) > machine.wall, "asked for in the past"
+        machine.wait(int(machine.now))
+        return self._stamps[address - 40]
+
+
 CLASSES = {
+    "Entangler": Entangler,
     "TTLOut": Ttl,
     "TTLInOut": Ttl,
     "EdgeCounter": Counter,

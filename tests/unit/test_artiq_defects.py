@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
-from artiq_parts import CONFIG, DEVICE_DB, KASLI, LINES, compiled
+from artiq_parts import CONFIG, KASLI, LINES, compiled
 
-from labctl.config import ArtiqConfig, ArtiqEntangler, ArtiqLine
+from labctl.config import ArtiqConfig, ArtiqLine
 from labctl.core.artiq.compile import compile_schedule, problems
-from labctl.core.artiq.device_db import read
 from labctl.errors import ScheduleError
 from labctl.schedule.items import (
     Attempt,
@@ -267,33 +264,6 @@ def test_ways_that_cannot_be(how: dict[str, str], said: str) -> None:
     with pytest.raises(ScheduleError) as caught:
         compile_schedule(schedule, LINES, CONFIG, KASLI, how=how)
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
-
-
-def test_what_keeps_an_attempt_from_an_entangler_core(tmp_path: Path) -> None:
-    file = tmp_path / "device_db.py"
-    entry = '{"type": "local", "class": "Entangler", "arguments": {"channel": 60, "is_master": True}}'
-    file.write_text(f'{DEVICE_DB.read_text()}\ndevice_db["entangler"] = {entry}\n')
-    db = read(file)
-    table = ArtiqEntangler("entangler", {"n.out0": 0}, {"n.in0": 0})
-    config = msgspec.structs.replace(CONFIG, entangler=table)
-
-    def reason(body: Series, limit: int = 10) -> str:
-        loop = Attempt(body, ("c",), {"0": "again", "1": "yes"}, limit)
-        plan = compile_schedule(Schedule("test", loop), LINES, config, db).plan
-        return plan.blocks["attempt"].others["entangler"]
-
-    fits = (Pulse("n.out0", 400 * ns), Gate("n.in0", 203 * ns, "c"), Wait(7397 * ns))
-    assert reason(Series(fits)).startswith("it would fit, with a period of 8032 mu")
-    assert reason(Series((*fits, Wait(800 * ns)))) == "an attempt of 1100 coarse cycles, more than 1023"
-    assert (
-        reason(Series((Wait(3 * ns), *fits[:2], Wait(7394 * ns)))) == "n.out0 has an edge off the coarse grid"
-    )
-    assert "n.out0 has 2 pulses in an attempt" in reason(
-        Series((*fits[:2], Wait(400 * ns), fits[0], Wait(6597 * ns)))
-    )
-    assert reason(Series((*fits[:2], Pulse("n.out1", 400 * ns), Wait(6997 * ns)))).endswith(
-        "n.out1 is not wired through it"
-    )
 
 
 def test_a_slow_loss_shows_in_nested_loops_too() -> None:

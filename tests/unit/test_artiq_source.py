@@ -173,7 +173,7 @@ def test_compile_writes_experiment_timeline_and_report(tmp_path: Path) -> None:
     assert read_sidecar((tmp_path / "out" / "link.json").read_bytes()).plan.schedule == "link"
     report = (tmp_path / "out" / "link.txt").read_text()
     assert "attempt: link / attempt" in report and "slack at least" in report
-    assert "an attempt of 10000 coarse cycles, more than 1023" in report
+    assert "an attempt of 10000 coarse cycles, more than 1027" in report
     assert json.loads((tmp_path / "out" / "link.json").read_text())["plan"]["ref_period_ps"] == 1000
 
 

@@ -21,6 +21,7 @@ from labctl.core.artiq.plan import (
     Play,
     Stop,
     Turns,
+    Window,
 )
 from labctl.errors import ScheduleError
 
@@ -111,12 +112,34 @@ def _play(plan: Plan, node: Play, now: _Now) -> Step:
 
 def _attempts(plan: Plan, node: Attempts, choices: Choices, now: _Now) -> Iterator[Step]:
     count = attempts_of(node, choices)
+    if plan.blocks[node.body].entangler is not None:
+        yield from _runs(plan, node, count, now)
+        return
     for k in range(count):
         if node.between is not None and k % node.every == 0:
             yield _play(plan, node.between, now)
             for track in node.tracks:
                 yield Step(track, now.origin_mu, now.segment, turns=now.turns)
         yield _play(plan, Play(node.body), now)
+
+
+def _runs(plan: Plan, node: Attempts, count: int, now: _Now) -> Iterator[Step]:
+    """The runs of an entangler core that make so many attempts: each an event, and a wait for its end."""
+    body = plan.blocks[node.body]
+    told = body.entangler
+    assert told is not None
+    for first in range(0, count, told.longest):
+        length_mu = min(count - first, told.longest) * body.length_mu
+        event = Event(0, "run", told.device, told.channel, told.device, (run_mu(body, min(node.limit - first, told.longest)),), place=body.place)  # fmt: skip
+        end = Window("", told.device, told.device, "counter", 0, length_mu, place=body.place)
+        run = Block(body.name, body.place, length_mu, [event], [end], how=body.how, reason=body.reason)
+        yield Step(run, now.origin_mu, now.segment, turns=now.turns)
+        now.origin_mu += length_mu
+
+
+def run_mu(body: Block, attempts: int) -> int:
+    """What an entangler core is told for so many attempts: it ends with the attempt in which that time is over."""
+    return attempts * body.length_mu - body.length_mu // 2
 
 
 def attempts_of(node: Attempts, choices: Choices) -> int:

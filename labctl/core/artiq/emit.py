@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from labctl.core.artiq.binding import Bound
 from labctl.core.artiq.device_db import DeviceDb
 from labctl.core.artiq.emit_blocks import BlockWriter
+from labctl.core.artiq.emit_entangler import EntanglerWriter
 from labctl.core.artiq.emit_kernel import NAT, STEP_RAD, TRACKER_POINTS, KernelWriter, log_likelihoods
 from labctl.core.artiq.names import Names, nodes
 from labctl.core.artiq.plan import Feed, Follow, Keep, Pick, Plan, Stop
@@ -41,6 +42,7 @@ class _Experiment:
         free = {name: cpu.free_mu(block) for name, block in plan.blocks.items()}
         self._blocks = BlockWriter(plan, db, self._names, self._text)
         self._kernel = KernelWriter(plan, self._names, self._blocks, self._text, free)
+        self._entangler = EntanglerWriter(plan, self._names, self._text)
         self._nodes = nodes(plan.root)
 
     def write(self) -> tuple[str, dict[int, str]]:
@@ -104,6 +106,8 @@ class _Experiment:
         for block in self._plan.blocks.values():
             for event in block.events:
                 found[event.device] = None
+        for device in self._entangler.devices():
+            found[device] = None
         return list(found)
 
     def _build(self) -> None:
@@ -301,6 +305,7 @@ class _Experiment:
                     text.add("self.core.break_realtime()")
                 for one in lines:
                     self._channel(one)
+            self._entangler.set_up()
         with text.method(
             "all_off", "", "TNone", "Every output off, every input closed, one after the other."
         ):

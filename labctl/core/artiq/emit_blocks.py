@@ -28,8 +28,9 @@ class BlockWriter:
         self._text = text
 
     def used(self) -> list[Block]:
-        """Blocks that have a method: the others let only time pass."""
-        return [block for block in self._plan.blocks.values() if block.events or block.windows]
+        """Blocks that have a method: the others let only time pass, or an entangler core plays them."""
+        every = (block for block in self._plan.blocks.values() if block.entangler is None)
+        return [block for block in every if block.events or block.windows]
 
     def all(self) -> None:
         """Every method."""
@@ -100,6 +101,8 @@ class BlockWriter:
                     return f"{device}.set_mu(int64({frequency}), {word})"
                 tracked = ", phase_mode=2, ref_time_mu=self.origin" if event.tracking else ""
                 return f"{device}.set_mu({frequency}, {word}, {amplitude}{tracked})"
+            case "run":
+                raise AssertionError("an entangler core is run by the method of its attempt loop")
 
     # tables
     def _table(self, block: Block) -> None:

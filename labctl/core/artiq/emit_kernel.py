@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from labctl.core.artiq.emit_blocks import BlockWriter
+from labctl.core.artiq.emit_entangler import EntanglerWriter
 from labctl.core.artiq.names import Names, nodes
 from labctl.core.artiq.plan import (
     PICK_RANGE,
@@ -169,6 +170,11 @@ class KernelWriter:
 
     # attempt loops
     def _attempts(self, node: Attempts) -> None:
+        if self._plan.blocks[node.body].entangler is not None:
+            EntanglerWriter(self._plan, self._names, self._text).loop(
+                self._loops[id(node)], node, self.handles
+            )
+            return
         text, names = self._text, self._names
         outcome = f"self.{names.register(node.into)}"
         codes = self._plan.registers[node.into]

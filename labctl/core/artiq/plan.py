@@ -9,9 +9,10 @@ from typing import Any, Literal, Union
 
 import msgspec
 
-Action = Literal["on", "off", "open", "close", "count", "relatch", "latch", "set"]
+Action = Literal["on", "off", "open", "close", "count", "relatch", "latch", "set", "run"]
 """Outputs: on, off. Time-stamping inputs: open, close. Edge counters: count (reset and count), latch (stop and send the
-count), relatch (both at once). DDS channels: set (frequency, phase and amplitude words, then an update pulse)."""
+count), relatch (both at once). DDS channels: set (frequency, phase and amplitude words, then an update pulse).
+Entangler cores: run (for so many mu)."""
 How = Literal["source", "table", "dma", "entangler"]
 
 
@@ -56,6 +57,27 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True):
     """Block of the schedule it comes from, and when that begins."""
 
 
+class EntanglerLoop(msgspec.Struct, frozen=True):
+    """An attempt loop on an entangler core: what it is told, mu from the beginning of an attempt.
+
+    outputs:   line -> number of the core's output, on from, to
+    inputs:    line -> number of the core's input, open from, to
+    patterns:  exact patterns that end the loop, at most four: bit k is input k
+    outcomes:  what each pattern means
+    longest:   attempts that one run can be told to make
+    reference_mu:  when the edge comes from which the core counts its windows; 0: it counts from the attempt's beginning
+    """
+
+    device: str
+    channel: int
+    outputs: dict[str, tuple[int, int, int]]
+    inputs: dict[str, tuple[int, int, int]]
+    patterns: list[int]
+    outcomes: list[str]
+    longest: int
+    reference_mu: int = 0
+
+
 class Block(msgspec.Struct, omit_defaults=True):
     """A straight piece: its events in the order they are written, its gates, and how it is emitted.
 
@@ -72,6 +94,7 @@ class Block(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     others: dict[str, str] = {}
     """Why it is not emitted in the other ways."""
+    entangler: EntanglerLoop | None = None
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):

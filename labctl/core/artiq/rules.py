@@ -176,7 +176,11 @@ class Gateware:
         at_ps = (event.time_mu - event.since_mu) * plan.ref_period_ps
         coarse = plan.coarse_mu
         last = self._last.get(event.channel)
-        grid = coarse if event.action in ("count", "latch", "relatch") else self._grids.get(event.channel, 1)
+        grid = (
+            coarse
+            if event.action in ("count", "latch", "relatch", "run")
+            else self._grids.get(event.channel, 1)
+        )
         if last is not None and last != time_mu and last // coarse == time_mu // coarse:
             self._problems.add(
                 path,

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from labctl.core.artiq.course import Choice, Choices, Played, attempts_of, courses, events
-from labctl.core.artiq.entangler import true_period_mu
 from labctl.core.artiq.names import nodes
 from labctl.core.artiq.plan import Attempts, Follow, Plan
 from labctl.core.artiq.slack import Costs, Slack
@@ -102,7 +101,8 @@ def _events(plan: Plan, choices: Choices) -> int:
                 count = attempts_of(node, choices)
             except ScheduleError:
                 continue
-            total += count * len(plan.blocks[node.body].events)
+            body = plan.blocks[node.body]
+            total += count * len(body.events) if body.entangler is None else 1
     return total
 
 
@@ -139,13 +139,6 @@ def report(plan: Plan, slack: list[Slack], costs: Costs) -> str:
             lines.append(
                 f"    slack at least {time(one.slack_mu)} ({one.line} at {time(one.time_mu)}); "
                 f"{time(one.cpu_mu)} of CPU time"
-            )
-    for node in nodes(plan.root):
-        if isinstance(node, Attempts):
-            period = true_period_mu(plan, plan.blocks[node.body])
-            lines.append(
-                f"  On an entangler core an attempt of {node.place} would repeat every {time(period)}, "
-                f"not every {time(plan.blocks[node.body].length_mu)}."
             )
     lines += ["", "Lines"]
     for name, channel in plan.channels.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from labctl.config import ArtiqConfig
 from labctl.core.artiq.device_db import DeviceDb
-from labctl.core.artiq.entangler import failing_clauses, true_period_mu
+from labctl.core.artiq.entangler import failing_clauses, told
 from labctl.core.artiq.plan import Block, Plan
 from labctl.schedule.problem import Problems, near
 
@@ -29,14 +29,17 @@ def choose(plan: Plan, config: ArtiqConfig, db: DeviceDb, how: Mapping[str, str]
     dma = bool(db.of_kind("dma"))
     for block in plan.blocks.values():
         _automatic(block, dma)
-        if block.name in failing:
-            block.others["entangler"] = "; ".join(failing[block.name]) or (
-                f"it would fit, with a period of {true_period_mu(plan, block)} mu, but labctl does not program "
-                "entangler cores"
-            )
+        if failing.get(block.name):
+            block.others["entangler"] = "; ".join(failing[block.name])
+        elif block.name in failing:
+            block.others[block.how] = "the entangler core repeats it by itself"
+            block.how = "entangler"
+            block.reason = "an attempt that the entangler core can repeat: no CPU time between attempts"
         wanted = how.get(block.name)
         if wanted is not None and wanted != block.how:
             _override(plan, block, wanted, dma, problems)
+        if block.how == "entangler" and config.entangler is not None:
+            block.entangler = told(plan, block.name, config.entangler, db)
 
 
 def _automatic(block: Block, dma: bool) -> None:
