@@ -75,7 +75,7 @@ def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
     left.bar(["SS", "SD", "DS", "DD"], counts / total, yerr=error, color=BLUE, width=0.6, ecolor=ORANGE)
     left.set(xlabel="state of Alice, Bob", ylabel=f"population ({total} rounds)")
     left.set_ylim(0, max(0.6, float((counts / total + error).max()) * 1.05))
-    valid = table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+    valid = known_phase(table)
     phases, even, odd = parity_counts(table, a, b, valid)
     shots = np.maximum(even + odd, 1)
     parity = (even - odd) / shots
@@ -94,7 +94,8 @@ def _pair(table: Table, arguments: Mapping[str, Any]) -> Figure:
 
 def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
     """When in the gate the heralding photon came, and how well the optical phase was known then."""
-    figure, (left, right) = panels(2)
+    tracked = table.has("phase_sigma_rad")
+    figure, (left, *others) = panels(2 if tracked else 1)
     window_ns = float(arguments.get("window", 60_000)) / 1e3
     edges = np.linspace(0, window_ns, 31)
     for detector, colour in ((0, BLUE), (1, ORANGE)):
@@ -108,6 +109,9 @@ def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
         xlim=(0, window_ns),
     )
     left.legend(frameon=False)
+    if not tracked:
+        return "Arrival of the heralding photon.", to_svg(figure)
+    (right,) = others
     sigma = table.column("phase_sigma_rad").astype(float)
     top = max(1.1 * LARGEST_PHASE_SIGMA_RAD, float(np.quantile(sigma, 0.99)))
     right.hist(np.minimum(sigma, top), bins=np.linspace(0, top, 56), color=BLUE)

@@ -32,19 +32,56 @@ def results(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> 
 def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
     """Rate, tracked phase, and fidelity, CHSH or tomography as the settings allow. Void rounds count for the rate only."""
     found = [Result("herald_rate", "herald rate", link.herald_rate(len(table), float(table.time_s[-1])))]
-    attempts = int(table.column("attempts").sum())
+    total = table.has("attempts_total")  # a record may have been preceded by attempts without one
+    attempts = grown(table, "attempts_total") if total else int(table.column("attempts").sum())
     found.append(Result("herald_probability", "heralds per attempt", bell.population(len(table), attempts)))
-    sigma = table.column("phase_sigma_rad").astype(float)
-    found.append(Result("phase_sigma", "uncertainty of the tracked phase", _mean(sigma, "rad")))
-    valid = sigma <= LARGEST_PHASE_SIGMA_RAD
-    found.append(
-        Result("valid_share", "rounds with a known phase", bell.population(int(valid.sum()), len(table)))
-    )
+    if table.has("live_ps"):
+        found += _live(table)
+    valid = known_phase(table)
+    if table.has("phase_sigma_rad"):
+        sigma = table.column("phase_sigma_rad").astype(float)
+        found.append(Result("phase_sigma", "uncertainty of the tracked phase", _mean(sigma, "rad")))
+        known = bell.population(int(valid.sum()), len(table))
+        found.append(Result("valid_share", "rounds with a known phase", known))
     a, b = table.column("bright_a").astype(int), table.column("bright_b").astype(int)
     measures = {"fidelity": _fidelity, "bell": _bell, "tomography": _correlators}
     measure = measures.get(str(arguments.get("measure", "")))
     if measure is not None:
         found += _if_determined(lambda: measure(table, a, b, valid))
+    return found
+
+
+def known_phase(table: Table) -> np.ndarray[Any, Any]:
+    """Which rounds had their optical phase known well enough: all, where it is not tracked but held by a loop."""
+    if not table.has("phase_sigma_rad"):
+        return np.ones(len(table), bool)
+    return table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+
+
+def grown(table: Table, name: str) -> int:
+    """By how much a counter in the records grew in all; it begins anew from 0 with each run that was merged."""
+    values = table.column(name).astype(np.int64)
+    steps = np.diff(values, prepend=0)
+    return int(np.where(steps < 0, values, steps).sum())
+
+
+def _live(table: Table) -> list[Result]:
+    """Rate while attempts go on, share of the time in which they do, and time spent looking for atoms.
+
+    Each live time between heralds is exponential: the share's error is that of the live time, with the rest taken as known.
+    """
+    span_s, live_s = float(table.time_s[-1]), grown(table, "live_ps") / 1e12
+    share = live_s / span_s
+    error = share * (1 - share) / len(table) ** 0.5
+    found = [
+        Result("live_rate", "herald rate while live", link.herald_rate(len(table), live_s)),
+        Result("live_fraction", "live fraction", Estimate(share, error)),
+    ]
+    if table.has("loading_ps"):
+        loading = grown(table, "loading_ps") / 1e12 / span_s
+        found.append(
+            Result("loading_share", "time looking for atoms", Estimate(loading, loading / len(table) ** 0.5))
+        )
     return found
 
 
@@ -76,7 +113,7 @@ def fringe_counts(
 
 def parity_fringe(table: Table) -> Fringe:
     """The parity fringe of a link run that measured the fidelity; LimitError while there are too few rounds."""
-    valid = table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+    valid = known_phase(table)
     counts = parity_counts(
         table, table.column("bright_a").astype(int), table.column("bright_b").astype(int), valid
     )
