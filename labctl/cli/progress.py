@@ -176,7 +176,7 @@ class Progress(Observer):
 
     def _cells(self, counts: Counts) -> list[tuple[str, str]]:
         """(name, text) of everything known, for either display."""
-        what = "heralds" if counts.schedule.rounds == "round" else "shots"
+        what = "shots" if counts.schedule.rounds == "shot" else "heralds"
         cells = [(what, f"{counts.done}/{counts.rounds}")]
         if counts.rate is not None:
             cells.append(("rate", _plus_minus(counts.rate)))

@@ -15,7 +15,13 @@ from labctl.analysis.fringe import fit_fringe
 from labctl.errors import LabError, LimitError
 from labctl.run.calibrations import CALIBRATIONS
 from labctl.run.curves import Panel
-from labctl.run.results import LARGEST_PHASE_SIGMA_RAD, fringe_counts, parity_counts, parity_fringe
+from labctl.run.results import (
+    LARGEST_PHASE_SIGMA_RAD,
+    fringe_counts,
+    known_phase,
+    parity_counts,
+    parity_fringe,
+)
 from labctl.run.table import Rows, Table
 
 Figure = tuple[str, str]
