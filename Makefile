@@ -10,7 +10,7 @@ SOURCES := labctl drivers sequences simulated_hw tests benchmarks
 export MPLBACKEND := Agg
 
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo test check lint format types imports bench clean
+.PHONY: help setup setup-dev demo test check lint format types imports bench soak clean
 
 help:
 	@echo "make setup      labctl in $(VENV)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test       all tests"
 	@echo "make check      formatting, lint, types, who imports whom"
 	@echo "make bench      benchmarks against other libraries"
+	@echo "make soak       all instruments at 10 Hz for 5 minutes with random faults: what leaks, what stays hidden"
 	@echo "make clean      remove $(VENV) and all caches; runs are kept"
 
 setup: $(VENV)/.setup ; @:
@@ -63,7 +64,10 @@ imports: setup-dev
 	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.setup-bench
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+soak: setup-dev
+	@$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
