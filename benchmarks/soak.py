@@ -2,9 +2,9 @@
 
 The instruments live in one process (TCP, VISA, pseudo-terminals, ZeroMQ, gRPC), hub, host and drivers in another. Of both
 the open descriptors, threads and resident memory are written down every 10 s. ``python benchmarks/soak.py [--seconds N]
-[--seed S] [--log FILE]`` ends with exit code 1 if descriptors or threads grew, if memory grew by more than 1 MB/min after
-the first third (runs of two minutes and more), if a fault that broke communication left no event, or if a device did not
-come back. ``--log`` gets every event but plain readings, as JSON lines.
+[--seed S] [--log FILE]`` ends with exit code 1 if descriptors or threads grew, if a fault that broke communication left no
+event, or if a device did not come back; in runs of two minutes and more also if memory grew by more than 1 MB/min after the
+first third, or if a signal of a device that was well was read less often than 10 Hz allows by more than a tenth. ``--log`` gets every event but plain readings, as JSON lines.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import itertools
 import json
 import random
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.soaking.instruments import Instruments, usage
-from benchmarks.soaking.watched import Watched
-from labctl.bus.client import Client
+from benchmarks.soaking.watched import POLL_S, Watched
 from labctl.bus.events import Publisher, Subscriber
 from labctl.bus.host import Host
 from labctl.bus.hub import Hub
@@ -37,8 +38,10 @@ AT_ONCE = 6
 """So many instruments have a fault at the same time."""
 COMES_BACK_S = 30.0
 SLOPE_MB_PER_MIN = 1.0
-SLOPE_FROM_S = 120.0
-"""A shorter run says nothing about the slope of memory."""
+LEAST_PART = 0.9
+"""A signal of a device that is well is read at this part of its rate at least."""
+JUDGED_FROM_S = 120.0
+"""A shorter run says nothing about the slope of memory, and little about rates."""
 STREAM = ("silent", "drop", "late", "garble", "garbage", "split")
 APPLICABLE = {
     "tcp": tuple(KINDS),
@@ -88,7 +91,6 @@ class Soak:
         self.hub = Hub("tcp://127.0.0.1:0").start()
         address = self.hub.addresses.registry
         self.events = Subscriber(address, ("device.", "signal.", "fault.", "host."))
-        self.client = Client(address)
         self.publisher = Publisher("soak")
         self.publisher.connect(self.hub.addresses.publish)
         hosted = [one.hosted(drivers[name]) for name, one in self.devices.items()]
@@ -103,19 +105,22 @@ class Soak:
         try:
             self._settle("before the faults")
             begun = time.monotonic()
+            for one in self.devices.values():
+                one.undisturbed(True)
             third_s, end_s = begun + self.seconds / 3, begun + self.seconds
             self._faults_until(third_s)
             self._cure()
             first = self._settle("after the first third")
             self._faults_until(end_s)
             self._cure()
+            for one in self.devices.values():
+                one.undisturbed(False)
             last = self._settle("at the end", first)
             self._judge(first, last)
         finally:
             self.host.close()
             self.publisher.close()
             self.events.close()
-            self.client.close()
             self.hub.close()
             self.instruments.close()
         print(self.table())
@@ -167,6 +172,8 @@ class Soak:
             sum(one.raised.total() for one in watched),
             sum(one.told["lost"] + one.told["error"] for one in watched),
         )
+        for one in watched:
+            one.undisturbed(False)
         said = {"kind": kind, "amount": amount, "on": True, "devices": [one.name for one in watched]}
         self.publisher.publish(f"fault.{instrument}", said)
         self.instruments.ask("on", instrument, kinds)
@@ -190,6 +197,8 @@ class Soak:
         if waited_s < 1.0 or (waited_s < COMES_BACK_S and not all(one.well for one in watched)):
             return
         self.active.remove(fault)
+        for one in watched:
+            one.undisturbed(one.well)
         what = f"{fault.kind} ({fault.amount:g}) on {fault.instrument}"
         raised = sum(one.raised.total() for one in watched) - fault.errors
         told = sum(one.told["lost"] + one.told["error"] for one in watched) - fault.events
@@ -237,8 +246,6 @@ class Soak:
         end = time.monotonic() + COMES_BACK_S
         while not all(one.well for one in self.devices.values()) and time.monotonic() < end:
             self._watch(0.1)
-            if not before:
-                self._ask_hub()
         for one in self.devices.values():
             if not one.well:
                 self.violations.append(f"{when}: {one.name} is {one.state or 'unheard of'} ({one.reason})")
@@ -250,20 +257,14 @@ class Soak:
                 return now
             self._watch(0.5)
 
-    def _ask_hub(self) -> None:
-        """States that were published before anybody listened."""
-        for row in self.client.devices():
-            one = self.devices.get(row.device)
-            if one is not None and not one.state:
-                one.state, one.reason = row.state, row.reason
-
     # the verdict
 
     def _judge(self, first: Any, last: Any) -> None:
         self.violations += grown(first, last)
         if self.events.lost:
             self.violations.append(f"events were lost on the way: {self.events.lost}")
-        if self.seconds >= SLOPE_FROM_S:
+        if self.seconds >= JUDGED_FROM_S:
+            self.violations += self._too_slow()
             for which, name in enumerate(("drivers", "instruments")):
                 slope = self.slope(which)
                 print(f"memory of the {name} after the first third: {slope:+.2f} MB/min")
@@ -281,14 +282,26 @@ class Soak:
     def table(self) -> str:
         """For people."""
         ran_s = time.monotonic() - self.started
-        lines = [
-            f"{'device':28} {'over':8} {'polls':>8} {'Hz':>6} {'raised':>7} {'events':>7} {'lost':>5} {'ready':>6}"
-        ]
+        lines = ["readings per second of each signal, while its device was well and no fault was on:"]
         for one in self.devices.values():
+            rates = ", ".join(f"{name} {rate:.2f}" for name, rate in one.rates().items())
+            lines += textwrap.wrap(f"{one.name}: {rates}", 110, subsequent_indent="  ")
+        lines.append(
+            f"\n{'device':28} {'over':8} {'signals':>7} {'least Hz':>8} {'mean Hz':>8} {'raised':>7} {'events':>7} {'lost':>5} {'ready':>6}"
+        )
+        for one in self.devices.values():
+            rates = [*one.rates().values()] or [0.0]
             lines.append(
-                f"{one.name:28} {one.address.partition(':')[0]:8} {one.polls:8} {one.polls / ran_s / one.signals:6.1f} "
+                f"{one.name:28} {one.address.partition(':')[0]:8} {len(one.answers):7} {min(rates):8.2f} {fmean(rates):8.2f} "
                 f"{one.raised.total():7} {one.told['error']:7} {one.told['lost']:5} {one.told['ready']:6}"
             )
+        lines += [
+            f"{one.name} is read {one.fastest_hz:.2f} times a second at most: {one.slower}"
+            for one in self.devices.values()
+            if one.slower
+        ]
+        rate, signal = self.slowest()
+        lines.append(f"least rate, of those that can be read at {1 / POLL_S:g} Hz: {rate:.2f} Hz ({signal})")
         kinds = Counter(fault.kind for fault in self.faults)
         lines.append(
             f"{len(self.faults)} faults ({', '.join(f'{n} {k}' for k, n in sorted(kinds.items()))}), {self.broke} broke communication"
@@ -296,6 +309,27 @@ class Soak:
         lines += [f"VIOLATED: {text}" for text in self.violations]
         lines.append(f"soak of {ran_s:.0f} s: {'FAILED' if self.violations else 'passed'}")
         return "\n".join(lines)
+
+    def slowest(self) -> tuple[float, str]:
+        """The signal read least often, of the devices whose protocol allows 10 Hz."""
+        return min(
+            (rate, f"{one.name}.{signal}")
+            for one in self.devices.values()
+            if not one.slower
+            for signal, rate in (one.rates() or {"?": 0.0}).items()
+        )
+
+    def _too_slow(self) -> list[str]:
+        """Devices with a signal that was read less often than it can be."""
+        found: list[str] = []
+        for one in self.devices.values():
+            for signal, rate in one.rates().items():
+                if rate < LEAST_PART * one.fastest_hz:
+                    found.append(
+                        f"{one.name}.{signal} was read at {rate:.2f} Hz, not {one.fastest_hz:.2f}; is this machine busy with something else?"
+                    )
+                    break
+        return found
 
 
 def brief(used: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,13 @@ STATES: Mapping[str, Mapping[str, Any]] = {
     "SrsLdc501": {"temperature": 294.15, "tec": True},
 }
 """Declared states of those that are not ready as they are switched on."""
+SLOWER: Mapping[str, tuple[float, str]] = {
+    "TimebaseDim3000": (
+        0.1,
+        "it takes 10 commands a second (DEVICES.md 3.3), so its signals share them",
+    ),
+}
+"""Instruments whose protocol does not allow 10 Hz: time that reading one signal takes, s, and why."""
 
 
 @dataclass
@@ -39,18 +47,26 @@ class Watched:
     name: str
     instrument: str
     address: str
-    signals: int = 0
-    polls: int = 0
+    slower: str = ""
+    """Why its protocol does not allow 10 Hz, if it does not."""
+    fastest_hz: float = 1 / POLL_S
+    """How often each signal can be read."""
+    answers: Counter[str] = field(default_factory=Counter[str])
+    """Signal -> how often it was read while the device was well and no fault was on; those that failed too."""
+    well_s: float = 0.0
+    """How long that was, s."""
+    well_since: float | None = None
     raised: Counter[str] = field(default_factory=Counter[str])
     state: str = ""
     reason: str = ""
     told: Counter[str] = field(default_factory=Counter[str])
 
-    def counting(self, ask: Callable[..., Any]) -> Callable[..., Any]:
-        """``ask``, and count what it raises."""
+    def counting(self, ask: Callable[..., Any], signal: str = "") -> Callable[..., Any]:
+        """``ask``, and count what it raises; of a signal also how often it is asked."""
 
         def counted(*arguments: Any) -> Any:
-            self.polls += 1
+            if signal and self.well_since is not None:
+                self.answers[signal] += 1
             try:
                 return ask(*arguments)
             except Exception as error:
@@ -72,7 +88,8 @@ class Watched:
         for name, signal in original.signals.items():
             body[name] = copy.copy(signal)
             body[name].poll_s = POLL_S
-            body[name].read = self.counting(signal.read)
+            body[name].read = self.counting(signal.read, name)
+            self.answers[name] = 0
         polled: type[Device] = type(original.__name__, (original,), body)
 
         def make() -> Device:
@@ -82,8 +99,20 @@ class Watched:
             device.timeout_s = TIMEOUT_S
             return device
 
-        self.signals = len(original.signals)
+        takes_s, self.slower = SLOWER.get(original.__name__, (0.0, ""))
+        self.fastest_hz = 1 / max(POLL_S, takes_s * len(original.signals))
         return HostedDevice(self.name, make, STATES.get(original.__name__, {}))
+
+    def undisturbed(self, is_so: bool) -> None:
+        """Whether readings count for the rates from now on."""
+        now = time.monotonic()
+        if self.well_since is not None:
+            self.well_s += now - self.well_since
+        self.well_since = now if is_so else None
+
+    def rates(self) -> dict[str, float]:
+        """Readings per second of each signal, while the device was well; empty if it never was."""
+        return {name: count / self.well_s for name, count in self.answers.items()} if self.well_s else {}
 
     @property
     def well(self) -> bool:

@@ -48,10 +48,10 @@ class TcpTransport(Transport):
     def _receive(self, timeout_s: float) -> bytes:
         if self._socket is None:
             raise NotConnectedError(f"{self.where}: not connected")
-        self._socket.settimeout(max(timeout_s, 1e-4))
+        self._socket.settimeout(max(timeout_s, 0.0))  # 0: what is there; any other time is at least 1 ms
         try:
             data = self._socket.recv(65536)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return b""
         except OSError as error:
             raise self._lost(error) from None
