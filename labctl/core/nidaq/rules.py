@@ -53,10 +53,11 @@ def check(schedule: Schedule, lines: Mapping[str, Line], config: NidaqConfig) ->
     _Rules(bound, problems).walk(schedule.body, (schedule.name or "schedule",), 0, set())
     found = [*problems.all(), *check_schedule(schedule, on_clock(lines, config))]
     if not found:
-        try:
-            first_pass(schedule, bound, config)
-        except (ScheduleError, CoreError) as error:
-            return [Problem(schedule.name or "schedule", 0, "", str(error))]
+        for piece in stretches(schedule.body):
+            try:
+                first_pass(Schedule(schedule.name, piece), bound, config)
+            except (ScheduleError, CoreError) as error:
+                found.append(Problem(schedule.name or "schedule", 0, "", str(error)))
     return found
 
 
@@ -82,11 +83,47 @@ def used(item: Item) -> list[str]:
             found = (used(item.every.body) if item.every else []) + used(item.body)
         case Branch():
             found = [name for case in item.cases.values() for name in used(case)]
-        case Pulse() | Gate():
+        case Pulse() | Gate() | Tone() | Feedback():
             found = [item.line]
         case _:
             found = []
     return list(dict.fromkeys(found))
+
+
+def stretches(item: Item) -> list[Item]:
+    """What is played between two host points on the way through the first cases; of loops with host points one turn."""
+    found: list[list[Item]] = [[]]
+
+    def walk(part: Item) -> None:
+        match part:
+            case Series():
+                for one in part.items:
+                    walk(one)
+            case HostPoint():
+                found.append([])
+            case Repeat() if _halts(part):
+                walk(part.body)
+            case Branch() if _halts(part):
+                walk(next(iter(part.cases.values())))
+            case _:
+                found[-1].append(part)
+
+    walk(item)
+    return [Series(tuple(items)) for items in found]
+
+
+def _halts(item: Item) -> bool:
+    match item:
+        case HostPoint():
+            return True
+        case Series():
+            return any(_halts(part) for part in item.items)
+        case Repeat():
+            return _halts(item.body)
+        case Branch():
+            return any(_halts(case) for case in item.cases.values())
+        case _:
+            return False
 
 
 def first_pass(
