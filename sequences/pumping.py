@@ -21,7 +21,7 @@ def pumping(
 
     Shelved twice, on the lines to m = -5/2 and m = -1/2, so that a π pulse's error does not look like one of the pumping.
 
-    points:       lengths; the last but one is (points - 2) steps, the last is ``settled``
+    points:       lengths; the last but one is (points - 2) steps, the last is ``settled`` and gets half of the shots
     step:         ps
     settled:      a length after which pumping has long ended, ps
     field_t:      field, T: where the second line is
@@ -61,4 +61,5 @@ def pumping(
         readout=readout,
         threshold=threshold,
         pump=False,
+        weights=(1.0,) * (points - 1) + (points - 1.0,),
     )

@@ -90,21 +90,23 @@ def scan(
     threshold: int,
     pump: bool = True,
     rest: int = 0,
+    weights: tuple[float, ...] | None = None,
 ) -> Schedule:
     """A schedule of shots that prepare both ions, play one of ``cases`` at random, and read both out.
 
     The case is drawn anew for each shot, so that a drift does not look like the scanned thing. All cases take equal time.
 
-    name:   of the schedule, and of its analysis
-    point:  what the column ``point`` counts
-    rest:   time before the next shot, ps
+    name:     of the schedule, and of its analysis
+    point:    what the column ``point`` counts
+    rest:     time before the next shot, ps
+    weights:  how often each case is drawn; without them all alike
     """
     if len(cases) < 2:
         raise ValueError("a scan needs at least 2 points")
     body = Series(
         (
             prepare(pump),
-            Draw("point", (1.0,) * len(cases)),
+            Draw("point", weights or (1.0,) * len(cases)),
             Branch("point", {str(index): case for index, case in enumerate(cases)}),
             read(readout, threshold),
             Report(RECORD),

@@ -61,8 +61,8 @@ def fit_shares(model: Model, ones: ArrayLike, trials: ArrayLike, parameters: Seq
 
     def residuals(values: FloatArray) -> FloatArray:
         share = np.clip(model(values)[used], TINY, 1 - TINY)
-        away = _entropy(seen, whole * share) + _entropy(whole - seen, whole * (1 - share))
-        return np.sign(seen - whole * share) * np.sqrt(2 * np.maximum(away, 0.0))
+        away = _distance(seen, whole * share) + _distance(whole - seen, whole * (1 - share))
+        return np.sign(seen - whole * share) * np.sqrt(2 * away)
 
     def variances(values: FloatArray) -> FloatArray:
         share = np.clip(model(values)[used], 1 / (whole + 2), 1 - 1 / (whole + 2))
@@ -77,14 +77,19 @@ def fit_counts(model: Model, counts: ArrayLike, parameters: Sequence[Parameter])
 
     def residuals(values: FloatArray) -> FloatArray:
         mean = np.maximum(model(values), TINY)
-        return np.sign(seen - mean) * np.sqrt(2 * np.maximum(_entropy(seen, mean) + mean - seen, 0.0))
+        return np.sign(seen - mean) * np.sqrt(2 * _distance(seen, mean))
 
     return _fit(residuals, model, lambda v: np.maximum(model(v), 1e-3), seen, parameters)
 
 
-def _entropy(seen: FloatArray, mean: FloatArray) -> FloatArray:
-    """n ln(n / m), 0 for n = 0."""
-    return seen * np.log(np.maximum(seen, TINY) / np.maximum(mean, TINY))
+def _distance(seen: FloatArray, mean: FloatArray) -> FloatArray:
+    """n ln(n / m) + m - n, half a Poisson deviance; to full precision also where n is nearly m, as its root needs."""
+    some = np.maximum(seen, 1.0)
+    u = (mean - seen) / some
+    near = np.abs(u) < 1e-3
+    series = u * u * (0.5 - u / 3 + u * u / 4)
+    away = np.where(near, series, u - np.log1p(np.where(near, 0.0, np.maximum(u, TINY - 1))))
+    return np.where(seen > 0, some * away, mean)
 
 
 def _fit(
@@ -97,10 +102,16 @@ def _fit(
     if seen.size < len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
         raise LimitError(f"{seen.size} points with counts cannot determine {names}; take more points")
-    bounds = [(p.low, p.high) for p in parameters]
-    found = min(
-        (least_squares(residuals, start, bounds) for start in _starts(parameters)),
-        key=lambda values: float((residuals(values) ** 2).sum()),
+    units = np.array(
+        [_size(p) for p in parameters]
+    )  # the search ends by the length of its last step: all in one size
+    bounds = [(p.low / unit, p.high / unit) for p, unit in zip(parameters, units.tolist(), strict=True)]
+    found = units * min(
+        (
+            least_squares(lambda scaled: residuals(scaled * units), start / units, bounds)
+            for start in _starts(parameters)
+        ),
+        key=lambda scaled: float((residuals(scaled * units) ** 2).sum()),
     )
     variance = variances(found)
     rows = _jacobian(means, found, parameters) / np.sqrt(variance)[:, None]

@@ -83,13 +83,15 @@ def field_and_centre(
 def ramsey_share(
     waits_s: ArrayLike, turns: ArrayLike, dead_s: float, detuning_hz: float, contrast: float, t2_s: float
 ) -> FloatArray:
-    """Bright share after π/2, wait, π/2 with a phase: (1 - C exp(-(T/T2)²) cos 2π(phase + δ (T + dead))) / 2.
+    """Bright share after π/2, wait, π/2 with a phase: (1 - C exp(-(T/T2)²) cos 2π(phase - δ (T + dead))) / 2.
+
+    A pulse of phase φ and angle θ is exp(-iθ/2 (cos φ σx + sin φ σy)) with S first, as the schedules have it.
 
     dead_s:       what the two pulses add to the waiting time, see ``dead_time_s``
     detuning_hz:  laser minus line
     """
     waits, phases = np.asarray(waits_s, np.float64), np.asarray(turns, np.float64)
-    wave = np.cos(2 * math.pi * (phases + detuning_hz * (waits + dead_s)))
+    wave = np.cos(2 * math.pi * (phases - detuning_hz * (waits + dead_s)))
     return (1 - contrast * np.exp(-((waits / t2_s) ** 2)) * wave) / 2
 
 
@@ -123,7 +125,7 @@ def fit_ramsey(
 def offset_from_quarters(up: int, up_shots: int, down: int, down_shots: int, wait_s: float) -> Estimate:
     """Detuning (Hz, laser minus line) from Ramsey probes at a quarter and three quarters of a turn.
 
-    bright = (1 ± C sin 2π δ T) / 2 at a quarter (+) and three quarters (-); C counts as 1, so an offset far from zero is
+    bright = (1 ∓ C sin 2π δ T) / 2 at a quarter (-) and three quarters (+); C counts as 1, so an offset far from zero is
     underestimated by the missing contrast. LimitError without shots of both.
     """
     if min(up_shots, down_shots) < 1:
@@ -132,7 +134,7 @@ def offset_from_quarters(up: int, up_shots: int, down: int, down_shots: int, wai
     variance = (up + 0.5) * (up_shots - up + 0.5) / (up_shots + 1) ** 2 / up_shots + (down + 0.5) * (
         down_shots - down + 0.5
     ) / (down_shots + 1) ** 2 / down_shots
-    sine = max(-1.0, min(1.0, p - q))
+    sine = max(-1.0, min(1.0, q - p))
     slope = 2 * math.pi * wait_s * max(math.sqrt(1 - sine * sine), 0.1)
     return Estimate(math.asin(sine) / (2 * math.pi * wait_s), math.sqrt(variance) / slope, "Hz")
 
