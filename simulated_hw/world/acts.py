@@ -9,8 +9,8 @@ import numpy as np
 
 from labctl.sim.played import PlayedPulse
 from simulated_hw.world.field_noise import FieldNoise, Steps
-from simulated_hw.world.memory import Train
-from simulated_hw.world.segments import Reading
+from simulated_hw.world.memory import Indices, Train
+from simulated_hw.world.segments import NODES, Reading
 
 ACTING = ("cool_397", "eit_397", "pump_397", "reset_854", "qubit_729", "excite_854", "raman_393")
 """Beams that do something to an ion by themselves; the repumper only helps."""
@@ -64,54 +64,61 @@ class Plans:
 
     def _plan(self, reading: Reading, after_ps: tuple[int, int]) -> Plan:
         pulses = [
-            (pulse.start_ps, node, beam, pulse)
+            pulse
             for node in (0, 1)
             for beam, played in reading.beams[node].items()
             if beam in ACTING
             for pulse in played
             if pulse.start_ps >= after_ps[node]
         ]
-        pulses.sort(key=lambda one: one[:3])
-        edges = sorted(
-            {start for start, *_ in pulses} | {p.start_ps + p.duration_ps for *_, p in pulses} or {0}
-        )
-        place = {edge: index for index, edge in enumerate(edges)}
-        groups: list[tuple[int, str, list[PlayedPulse]]] = []
-        latest: dict[int, tuple[str, list[PlayedPulse]]] = {}
-        for _, node, beam, pulse in pulses:
-            before = latest.get(node)
+        keys = sorted((pulse.start_ps, pulse.line, index) for index, pulse in enumerate(pulses))
+        starts = np.array([start for start, _, _ in keys], np.int64)
+        pulses = [pulses[index] for _, _, index in keys]
+        ends = starts + np.array([pulse.duration_ps for pulse in pulses], np.int64)
+        edges = np.unique(np.concatenate([starts, ends])) if pulses else np.zeros(1, np.int64)
+        first, last = np.searchsorted(edges, starts), np.searchsorted(edges, ends)
+        groups: list[tuple[int, str, list[int]]] = []
+        latest: dict[str, tuple[str, list[int]]] = {}
+        for place, pulse in enumerate(pulses):
+            name, _, beam = pulse.line.partition(".")
+            before = latest.get(name)
             if beam == RAMAN and before is not None and before[0] == RAMAN:
-                before[1].append(pulse)
+                before[1].append(place)
             else:
-                latest[node] = (beam, [pulse])
-                groups.append((node, *latest[node]))
-        return Plan([_act(*group, place) for group in groups], edges[0], self._grid(edges))
+                latest[name] = (beam, [place])
+                groups.append((NODES.index(name), *latest[name]))
+        acts = [
+            Act(
+                node,
+                beam,
+                int(starts[group[0]]),
+                int(ends[group[-1]]),
+                int(first[group[0]]),
+                int(last[group[-1]]),
+                pulses[group[0]],
+                _train([pulses[place] for place in group], first[group], last[group])
+                if beam == RAMAN
+                else None,
+            )
+            for node, beam, group in groups
+        ]
+        return Plan(acts, int(edges[0]), self._grid(tuple((edges - edges[0]).tolist())))
 
-    def _grid(self, edges_ps: list[int]) -> Steps:
-        after = tuple(edge - edges_ps[0] for edge in edges_ps)
-        found = self._grids.get(after)
+    def _grid(self, after_ps: tuple[int, ...]) -> Steps:
+        found = self._grids.get(after_ps)
         if found is None:
             if len(self._grids) >= REMEMBERED:
                 self._grids.clear()
-            found = self._grids[after] = self._noise.steps(np.array(after) / 1e12)
+            found = self._grids[after_ps] = self._noise.steps(np.array(after_ps) / 1e12)
         return found
 
 
-def _act(node: int, beam: str, pulses: list[PlayedPulse], place: dict[int, int]) -> Act:
-    start, end = pulses[0].start_ps, pulses[-1].start_ps + pulses[-1].duration_ps
-    train = _train(pulses, place) if beam == RAMAN else None
-    return Act(node, beam, start, end, place[start], place[end], pulses[0], train)
-
-
-def _train(pulses: list[PlayedPulse], place: dict[int, int]) -> Train:
-    begin = np.array([pulse.start_ps for pulse in pulses])
-    span = np.array([pulse.duration_ps for pulse in pulses])
-    return Train(
-        np.array([place[pulse.start_ps] for pulse in pulses], np.int64),
-        np.array([place[pulse.start_ps + pulse.duration_ps] for pulse in pulses], np.int64),
-        begin / 1e12,
-        span / 1e12,
-        np.array([pulse.frequency_hz for pulse in pulses]),
-        2 * math.pi * np.array([pulse.phase_turns for pulse in pulses]),
-        np.array([pulse.amplitude for pulse in pulses]),
+def _train(pulses: list[PlayedPulse], first: Indices, last: Indices) -> Train:
+    numbers = np.array(
+        [
+            (pulse.start_ps, pulse.duration_ps, pulse.frequency_hz, pulse.phase_turns, pulse.amplitude)
+            for pulse in pulses
+        ]
     )
+    start, duration, frequency, phase, amplitude = np.ascontiguousarray(numbers.T)
+    return Train(first, last, start / 1e12, duration / 1e12, frequency, 2 * math.pi * phase, amplitude)

@@ -49,7 +49,8 @@ class Atoms:
             memory.Scattering(share, m.flip_share, atom.p32_to_d52, atom.p32_to_d32)
             for share in (m.scattered_alice, m.scattered_bob)
         ]
-        self._rabi_scale = [1.0, 1.0]
+        self._jolts = [0.0, 0.0]
+        self._calm_quanta = [0.0, 0.0]
         self._due: tuple[Reading, int] | None = None
 
     def pass_time(
@@ -174,12 +175,12 @@ class Atoms:
         begin_ps = start_ps + pulse.start_ps
         tone_hz = pulse.frequency_hz + light.qubit.detuning_hz
         rabi = math.pi / q.pi_time_s * pulse.amplitude * math.sqrt(light.qubit.power)
-        other = second_line.driven(pulse, rabi * self._rabi_scale[node], cycles, light, self._p)
+        other = second_line.driven(pulse, rabi * self._rabi_scale(node), cycles, light, self._p)
         if other is not None:
             self._apply(node, other)
             return
         unitary = ion.pulse(
-            rabi * self._rabi_scale[node],
+            rabi * self._rabi_scale(node),
             span_s,
             2 * math.pi * pulse.phase_turns,
             cycles / span_s - tone_hz,
@@ -286,9 +287,16 @@ class Atoms:
         return photons
 
     def _jolt(self, node: int) -> None:
-        """Draw how far the Rabi frequency of this shot is off because the ion moves."""
-        spread = self.motion[node].rabi_spread()
-        self._rabi_scale[node] = max(0.0, 1 + spread * float(self._rng.standard_normal()))
+        """Draw how far the Rabi frequency of this shot is off because the ion moves, in units of its spread."""
+        self._jolts[node] = float(self._rng.standard_normal())
+        self._calm_quanta[node] = self.motion[node].quanta
+
+    def _rabi_scale(self, node: int) -> float:
+        """Rabi frequency on 729 nm over that of calibration: spread by the motion, less once the ion has warmed up."""
+        motion = self.motion[node]
+        warmed = max(0.0, motion.quanta - self._calm_quanta[node])
+        lost = self._p.preparation.lamb_dicke**2 * warmed
+        return max(0.0, 1 + motion.rabi_spread() * self._jolts[node] - lost)
 
 
 def meet(gate: OpenGate, pulse: PlayedPulse) -> bool:

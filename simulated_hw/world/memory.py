@@ -184,7 +184,7 @@ def _play(
         xz, yz = 2 * up.real, -2 * up.imag
         zx, zy = 2 * m01.real, 2 * m01.imag
         zz = abs(p00) ** 2 - abs(p01) ** 2
-        event = share * abs(rabi) * span / math.pi
+        event = -math.expm1(-share * abs(rabi) * span / math.pi)
         gone = event * leak
         flat, tall = 1 - gone - event * flip, 1 - gone - 2 * event * flip
         for k in range(3):
