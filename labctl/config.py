@@ -263,7 +263,8 @@ def simulating(config: LabConfig, names: Sequence[str] = ()) -> LabConfig:
     """The lab with each device at one address: that of its simulator if it is to be simulated, else its own.
 
     names:  devices to simulate (``alice.laser_397``), patterns with * and ?, or ``all``; ConfigError for one that has no
-            simulator. A device whose simulator has no address of its own is simulated in any case.
+            simulator. A device whose simulator has no address of its own is simulated in any case. The other devices on
+            an NI card go with the one that has the card's simulator.
 
     Nothing but addresses and ``[world]`` changes: it keeps the simulators of the simulated devices, and is gone if there
     are none.
@@ -279,9 +280,9 @@ def simulating(config: LabConfig, names: Sequence[str] = ()) -> LabConfig:
     for pattern in names:
         found = fnmatch.filter(simulators, "*" if pattern == "all" else pattern)
         if not found and pattern != "all":
-            near = difflib.get_close_matches(pattern, simulators, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{config.path}: there is no [world.simulator.{pattern}]{hint}")
+            raise ConfigError(
+                f"{config.path}: there is no [world.simulator.{pattern}]{_simulator_meant(config, pattern)}"
+            )
         chosen.update(found)
     tables = copy.deepcopy(config.effective)
     for name, one in simulators.items():
@@ -289,11 +290,36 @@ def simulating(config: LabConfig, names: Sequence[str] = ()) -> LabConfig:
         if name not in chosen:
             del tables["world"]["simulator"][node][device]
         elif one.address:
-            tables["device"][node][device]["address"] = one.address
+            for moved in (name, *_on_card_of(config, name)):
+                its_node, _, its_name = moved.partition(".")
+                tables["device"][its_node][its_name]["address"] = one.address
             del tables["world"]["simulator"][node][device]["address"]
     if not chosen and simulators:
         del tables["world"]
     return build(config.path, tables)
+
+
+def _on_card_of(config: LabConfig, owner: str) -> list[str]:
+    """Devices without a simulator of their own at the same NI card as ``owner``, which has the card's simulator."""
+    simulators = {} if config.world is None else config.world.simulator
+    card = parse_address(config.device[owner].address)
+    return [
+        name
+        for name, one in config.device.items()
+        if card.scheme == "nidaqmx"
+        and name not in simulators
+        and parse_address(one.address).target == card.target
+    ]
+
+
+def _simulator_meant(config: LabConfig, pattern: str) -> str:
+    """A hint for a name that has no simulator."""
+    simulators = {} if config.world is None else config.world.simulator
+    owner = next((name for name in simulators if pattern in _on_card_of(config, name)), None)
+    if owner is not None:
+        return f"; {pattern} is on the NI card of {owner}: give that, and all on the card are simulated"
+    near = difflib.get_close_matches(pattern, simulators, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def simulated_devices(config: LabConfig) -> set[str]:

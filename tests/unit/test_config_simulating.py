@@ -92,6 +92,47 @@ def test_what_cannot_be_simulated_is_named(names: list[str], text: str) -> None:
     assert "ca40_10km_real.toml" in str(refused.value)
 
 
+CARD_LAB = f"""
+extends = "{ROOT / "configs" / "ca40_10km_ni.toml"}"
+[device.alice.counter]
+address = "nidaqmx://10.0.4.20:31763/Dev1"
+[device.alice.piezo]
+address = "nidaqmx://10.0.4.20:31763/Dev1"
+[device.alice.shutter]
+address = "nidaqmx://10.0.4.20:31763/Dev1"
+[device.bob.shutter]
+driver = "drivers.ni_daq:NiShutter"
+address = "nidaqmx://10.0.4.20:31763/Dev2"
+[world.simulator.alice.counter]
+address = "nidaqmx://127.0.0.1:17770/Dev1"
+"""
+ON_THE_CARD = {"alice.counter", "alice.piezo", "alice.shutter"}
+
+
+@pytest.mark.parametrize("names", [["alice.counter"], ["alice.*"], ["all"]])
+def test_all_devices_on_a_card_are_simulated_with_its_owner(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "card.toml").write_text(CARD_LAB)
+    config = configs.simulating(configs.load(tmp_path / "card.toml"), names)
+    addresses = {name: config.device[name].address for name in ON_THE_CARD}
+    assert addresses == dict.fromkeys(ON_THE_CARD, "nidaqmx://127.0.0.1:17770/Dev1")
+    assert config.device["bob.shutter"].address == "nidaqmx://10.0.4.20:31763/Dev2"  # another card
+    assert configs.simulated_devices(config) >= ON_THE_CARD
+
+
+def test_devices_on_a_card_that_is_not_simulated_stay_at_it(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text(CARD_LAB)
+    file = configs.load(tmp_path / "card.toml")
+    config = configs.simulating(file)
+    assert all(config.device[name] == file.device[name] for name in ON_THE_CARD)
+    assert not configs.simulated_devices(config) & ON_THE_CARD
+
+
+def test_a_device_on_a_card_is_not_simulated_without_its_owner(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text(CARD_LAB)
+    with pytest.raises(ConfigError, match=r"alice.piezo is on the NI card of alice.counter: give that"):
+        configs.simulating(configs.load(tmp_path / "card.toml"), ["alice.piezo"])
+
+
 def test_a_lab_without_a_world_simulates_nothing(tmp_path: Path) -> None:
     (tmp_path / "real.toml").write_text('name = "real"\n')
     real = configs.load(tmp_path / "real.toml")
