@@ -320,10 +320,10 @@ class SimCore:
         with self._lock:
             counts = self._world.play_many(course.between, starts)
         times_s = (np.asarray(starts, np.int64) + course.block_ps) / PS_PER_S
+        self._store({register: Clicks(int(seen[-1])) for register, seen in counts.items()}, loop.between)
         for track in loop.tracks:
             gates = [np.stack([counts[r0], counts[r1]], axis=1) for r0, r1, _ in track.gates]
             self._update(track, np.stack(gates, axis=1).astype(np.int64), times_s)
-        self._store({register: Clicks(int(seen[-1])) for register, seen in counts.items()}, loop.between)
 
     def _track_registers(self, track: Track) -> None:
         """A Track outside an attempt loop: from the registers as they are now."""
@@ -349,7 +349,12 @@ class SimCore:
         registers = self._run.registers
         registers[track.into] = round(phase / (2 * math.pi) * TURN) % TURN
         registers[f"{track.into}.sigma_rad"] = round(sigma, 6)
-        registers[f"{track.into}.clicks"] = int(counts[-1].sum())
+        registers[f"{track.into}.clicks"] = clicks = int(counts[-1].sum())
+        rule = track.valid
+        if rule is not None:
+            held = not rule.lock or int(self._register(rule.lock)) >= rule.lock_counts
+            known = sigma <= rule.sigma_rad and rule.clicks[0] <= clicks <= rule.clicks[1]
+            registers[f"{track.into}.valid"] = int(held and known)
 
     def _pattern(self, odds: Odds, chance: float) -> str:
         pick = self._rng.random() * chance

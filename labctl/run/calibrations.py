@@ -5,6 +5,7 @@ from __future__ import annotations
 from labctl.run import ion_calibrations as ions
 from labctl.run import light_calibrations as light
 from labctl.run.curves import Calibrate
+from labctl.run.phase_loop import phase_stabilisation
 
 CALIBRATIONS: dict[str, Calibrate] = {
     "rabi": ions.rabi,
@@ -19,4 +20,5 @@ CALIBRATIONS: dict[str, Calibrate] = {
     "delay": light.delay,
     "converter": light.converter,
     "etalon": light.etalon,
+    "phase_stabilisation": phase_stabilisation,
 }

@@ -88,7 +88,22 @@ class Repeat(msgspec.Struct, frozen=True, tag="repeat", forbid_unknown_fields=Tr
     body: Item
 
 
-class Track(msgspec.Struct, frozen=True, tag="track", forbid_unknown_fields=True):
+class Valid(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """When a tracked phase may be used.
+
+    clicks:       fewest and most clicks of the last cycle, both included
+    sigma_rad:    largest posterior standard deviation, rad
+    lock:         register with the counts of a lock's monitor, a gate in the same block; "" for none
+    lock_counts:  fewest of them
+    """
+
+    clicks: tuple[int, int]
+    sigma_rad: float = 0.25
+    lock: str = ""
+    lock_counts: int = 1
+
+
+class Track(msgspec.Struct, frozen=True, tag="track", omit_defaults=True, forbid_unknown_fields=True):
     """Follow a phase from the clicks of reference gates, by a recursive Bayes filter that the core runs.
 
     gates:  for each slot (register at detector 0, register at detector 1, phase bias in turns); the expected share of
@@ -97,12 +112,14 @@ class Track(msgspec.Struct, frozen=True, tag="track", forbid_unknown_fields=True
             ``into + ".clicks"`` how many clicks the last slot had
     contrast:  of the reference fringe, 0 to 1
     diffusion_rad2_per_s:  how fast the phase walks
+    valid:  with it, ``into + ".valid"`` is 1 while the estimate may be used and 0 else
     """
 
     gates: tuple[tuple[str, str, float], ...]
     into: str
     contrast: float
     diffusion_rad2_per_s: float
+    valid: Valid | None = None
 
 
 class Every(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -276,12 +276,15 @@ def _written_by(gate: Gate) -> tuple[str, ...]:
 
 
 def _slots(track: Track) -> list[str]:
-    return [register for one, other, _ in track.gates for register in (one, other)]
+    lock = [track.valid.lock] if track.valid is not None and track.valid.lock else []
+    return [register for one, other, _ in track.gates for register in (one, other)] + lock
 
 
 def _tracked(track: Track, known: _Known) -> None:
     for register in (track.into, f"{track.into}.sigma_rad", f"{track.into}.clicks"):
         known.write(register)
+    if track.valid is not None:
+        known.write(f"{track.into}.valid", frozenset(("0", "1")))
 
 
 def _numbers_first(value: str) -> tuple[int, int, str]:

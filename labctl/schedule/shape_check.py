@@ -236,6 +236,15 @@ class ShapeCheck:
                 f"the tracker of {item.into!r} has no reference gates or a bias that is no number",
                 "give (register at detector 0, register at detector 1, bias in turns) for each slot",
             )
+        if item.valid is not None and not (
+            0 <= item.valid.clicks[0] <= item.valid.clicks[1] and item.valid.sigma_rad > 0
+        ):
+            self._problems.add(
+                path,
+                f"the phase {item.into!r} is never valid: {item.valid.clicks[0]} to {item.valid.clicks[1]} clicks "
+                f"and at most {item.valid.sigma_rad:g} rad",
+                "give the fewest and the most clicks of a cycle, and a standard deviation above 0",
+            )
 
 
 def _entries(item: Item) -> int:

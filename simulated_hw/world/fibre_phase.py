@@ -24,6 +24,10 @@ SPOOLED_M = 1e5
 """Length for which the drift rate of spooled fibre is given."""
 
 
+LOCK_CLOCK_HZ = 1e6
+"""Of the clock that runs while the lock holds."""
+
+
 class ArmPhase:
     """The phase of Alice's arm minus Bob's: as reference light has it (``walk``), and as photons have it.
 
@@ -53,6 +57,10 @@ class ArmPhase:
         if self.lock.locked != self._locked:
             self._locked = self.lock.locked
             self.walk.change(self._regimes[self._locked], round(time_s * PS_PER_S))
+
+    def lock_clicks(self, gate_ps: int) -> int:
+        """Counts of the lock's monitor in a gate: a clock of 1 MHz behind the lock detector, so microseconds locked."""
+        return round(gate_ps / PS_PER_S * LOCK_CLOCK_HZ) if self._locked else 0
 
     def photon(self, time_ps: int) -> float:
         """Phase of Alice's photon minus Bob's at the midpoint: what the reference sees, and what it does not, rad."""

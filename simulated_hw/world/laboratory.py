@@ -236,6 +236,9 @@ class Laboratory:
                 self._gates.dazzle(reading, scene.arms, scene.detectors, self._nanowires)
             if reading.midpoint_gates:
                 clicks.update(self._gates.clicks(reading, start_ps, scene.arms, scene.detectors))
+            clicks.update(
+                {g.into: Clicks(self._phase.lock_clicks(g.duration_ps)) for g in reading.lock_gates}
+            )
             return {gate.into: clicks[gate.into] for gate in segment.gates}
 
     def play_many(self, segment: Segment, starts_ps: Sequence[int]) -> dict[str, list[int]]:
@@ -251,11 +254,14 @@ class Laboratory:
             self._atoms.pass_time([(reading, len(starts_ps))], span_s, scene.lights)
             self._pmt.advance(starts_ps[-1] + segment.duration_ps)
             self._atoms.play_later(reading, starts_ps[-1])
+            held = {
+                g.into: [self._phase.lock_clicks(g.duration_ps)] * len(starts_ps) for g in reading.lock_gates
+            }
             if not reading.midpoint_gates:
-                return {}
+                return held
             counts = self._gates.counts(reading, np.array(starts_ps, np.int64), scene.arms, scene.detectors)
             self._count_background(starts_ps[-1] + segment.duration_ps, scene)
-            return {
+            return held | {
                 gate.into: counts[:, index].tolist() for index, (_, gate) in enumerate(reading.midpoint_gates)
             }
 
@@ -342,6 +348,7 @@ class Laboratory:
     def _scene(self, time_ps: int) -> Scene:
         """The laboratory within an attempt loop: what its odds were told of, as long as they hold."""
         if self._held is not None and time_ps <= self._held[1]:
+            self._phase.advance(time_ps / 1e12)
             return self._held[0]
         return self._survey(time_ps / 1e12)
 

@@ -21,6 +21,8 @@ BEAMS = (
     "align_1550",
 )
 DETECTORS = ("charlie.snspd_0", "charlie.snspd_1")
+LOCK = "charlie.wdm_lock"
+"""A clock that runs while the fibre lock says that it holds."""
 MEMORY = 256
 """Segments whose reading is kept."""
 
@@ -36,6 +38,7 @@ class Reading:
     beams: tuple[dict[str, list[PlayedPulse]], dict[str, list[PlayedPulse]]]
     midpoint_gates: list[tuple[int, OpenGate]] = field(default_factory=list[tuple[int, OpenGate]])
     counter_gates: list[tuple[int, OpenGate]] = field(default_factory=list[tuple[int, OpenGate]])
+    lock_gates: list[OpenGate] = field(default_factory=list[OpenGate])
     attempt: bool = False
 
     def overlap_ps(self, node: int, beam: str, start_ps: int, end_ps: int) -> int:
@@ -81,6 +84,8 @@ def read(segment: Segment) -> Reading:
         node, _, kind = gate.line.partition(".")
         if gate.line in DETECTORS:
             reading.midpoint_gates.append((DETECTORS.index(gate.line), gate))
+        elif gate.line == LOCK:
+            reading.lock_gates.append(gate)
         elif node in NODES and kind == "pmt":
             reading.counter_gates.append((NODES.index(node), gate))
         else:
@@ -89,7 +94,7 @@ def read(segment: Segment) -> Reading:
         names = ", ".join(dict.fromkeys(unknown))
         raise ConfigError(
             f"segment {segment.name!r}: the simulated laboratory has no line {names}; out: NODE.{{{', '.join(BEAMS)}}}, "
-            f"in: NODE.pmt, {', '.join(DETECTORS)}, with NODE {' or '.join(NODES)}"
+            f"in: NODE.pmt, {', '.join((*DETECTORS, LOCK))}, with NODE {' or '.join(NODES)}"
         )
     excited = any("excite_854" in beams for beams in reading.beams)
     reading.attempt = excited and bool(reading.midpoint_gates)

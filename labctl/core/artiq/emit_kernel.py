@@ -351,6 +351,27 @@ class KernelWriter:
             )
             total = " + ".join(f"n{k}" for k in range(len(counts)))
             text.add(f"self.{names.register(f'{node.into}.clicks')} = {total}")
+            self._valid(node, names.register(f"{node.into}.clicks"), f"self.{name}_curvature")
+
+    def _valid(self, node: Follow, clicks: str, curvature: str) -> None:
+        """Whether the estimate may be used."""
+        rule, text, names = node.valid, self._text, self._names
+        if rule is None:
+            return
+        sharp = math.ceil(NAT * (STEP_RAD / rule.sigma_rad) ** 2)
+        fewest, most = rule.clicks
+        valid = f"self.{names.register(f'{node.into}.valid')}"
+        text.add(f"{valid} = 0")
+        text.add(f"if {curvature} >= {sharp}:", comment=f"known to {rule.sigma_rad:g} rad")
+        with text.inside():
+            text.add(f"if self.{clicks} >= {fewest} and self.{clicks} <= {most}:")
+            with text.inside():
+                if rule.lock:
+                    text.add(f"if self.{names.register(rule.lock)} >= {rule.lock_counts}:")
+                    with text.inside():
+                        text.add(f"{valid} = 1")
+                else:
+                    text.add(f"{valid} = 1")
 
     def _diffusion(self, node: Follow) -> int:
         """Variance gained per machine unit, in the units that ``spread`` is written with."""

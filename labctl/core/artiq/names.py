@@ -35,6 +35,8 @@ class Names:
                 case Follow():
                     for suffix in ("", ".sigma_rad", ".clicks"):
                         self._add(node.into + suffix)
+                    if node.valid is not None:
+                        self._add(f"{node.into}.valid")
                 case Pick():
                     self._add(node.into)
                 case _:

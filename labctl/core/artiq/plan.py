@@ -9,6 +9,8 @@ from typing import Any, Literal, Union
 
 import msgspec
 
+from labctl.schedule.items import Valid
+
 Action = Literal["on", "off", "open", "close", "count", "relatch", "latch", "set", "run"]
 """Outputs: on, off. Time-stamping inputs: open, close. Edge counters: count (reset and count), latch (stop and send the
 count), relatch (both at once). DDS channels: set (frequency, phase and amplitude words, then an update pulse).
@@ -149,6 +151,7 @@ class Follow(msgspec.Struct, frozen=True, tag="follow"):
     gates: list[tuple[str, str, float]]
     contrast: float
     diffusion_rad2_per_s: float
+    valid: Valid | None = None
 
 
 class Feed(msgspec.Struct, frozen=True, tag="feed"):

@@ -211,9 +211,7 @@ class Walk:
             between = self._play(tries.between, state, body.begins_with(), words=words)
             starts = tries.between.begins_with()
             follows = starts if follows is None else follows & starts
-            self._closed(
-                tries.between, {r for track in tries.tracks for a, b, _ in track.gates for r in (a, b)}
-            )
+            self._closed(tries.between, {register for track in tries.tracks for register in _read_by(track)})
         # the attempt's own tones are the same every time: what one leaves is what the next begins with
         play = self._play(body, state, (follows or set()) & then, "attempt", attempt=True)
         self._closed(body, set(item.gates))
@@ -244,7 +242,7 @@ class Walk:
         return found
 
     def _follow(self, track: Track, path: Path) -> Follow:
-        made = Follow(track.into, list(track.gates), track.contrast, track.diffusion_rad2_per_s)
+        made = Follow(track.into, list(track.gates), track.contrast, track.diffusion_rad2_per_s, track.valid)
         if self._follows.setdefault(track.into, made) != made:
             self.system.problems.add(
                 path,
@@ -317,6 +315,11 @@ class Walk:
         if words is not None and words[1] == variable:
             state.words[item.line] = None
         return Feed(variable, item.register, item.scale, item.offset, bound.dds.turn)
+
+
+def _read_by(track: Track) -> list[str]:
+    lock = [track.valid.lock] if track.valid is not None and track.valid.lock else []
+    return [register for one, other, _ in track.gates for register in (one, other)] + lock
 
 
 def _copy(source: State, target: State) -> None:
