@@ -51,7 +51,9 @@ def check(
     problems = Problems()
     path = (schedule.name or "schedule",)
     if _depth(schedule.body) > DEEPEST:
-        problems.add(path, f"blocks nested more than {DEEPEST} deep", "put items side by side in one Series")
+        problems.add(
+            path, f"blocks nested more than {DEEPEST} deep", "put items side by side in one Series", time_ps=0
+        )
         return problems.all()
     _sizes(schedule.body, path, problems)
     if problems.all():
@@ -103,7 +105,10 @@ def _sizes(item: Item, path: Path, problems: Problems) -> tuple[int, int]:
     for number in _numbers(item):
         if abs(number) > LONGEST_PS:
             problems.add(
-                path, f"{type(item).__name__} with a number beyond {LONGEST_PS}", "use smaller numbers"
+                path,
+                f"{type(item).__name__} with a number beyond {LONGEST_PS}",
+                "use smaller numbers",
+                time_ps=0,
             )
             return 0, 0
     here = inside(path, getattr(item, "name", "")) if isinstance(item, (Series, Together)) else path
@@ -126,7 +131,7 @@ def _sizes(item: Item, path: Path, problems: Problems) -> tuple[int, int]:
             if length > LONGEST_PS
             else f"with more than {LONGEST_PS} pulses"
         )
-        problems.add(here, f"a piece {much}", "make its loops shorter")
+        problems.add(here, f"a piece {much}", "make its loops shorter", time_ps=0)
         return 0, 0
     return length, entries
 

@@ -13,6 +13,7 @@ from labctl.schedule.items import (
     Branch,
     Feedback,
     Gate,
+    HostPoint,
     Item,
     LineTrigger,
     Pulse,
@@ -23,7 +24,7 @@ from labctl.schedule.items import (
     Wait,
 )
 from labctl.schedule.lines import Line
-from labctl.schedule.problem import Path, Problems, inside, near
+from labctl.schedule.problem import At, Path, Problems, inside, near
 from labctl.schedule.side_by_side import dead_time, side_by_side
 from labctl.schedule.usage import LineUse, Use, largest, smallest
 from labctl.units import format_time, ms
@@ -49,9 +50,9 @@ class LineCheck:
 
     def run(self, item: Item, path: Path) -> None:
         """Check a whole schedule, which begins on every grid."""
-        self._visit(item, path, 0, frozenset((0,)))
+        self._visit(item, path, At(), frozenset((0,)))
 
-    def _visit(self, item: Item, path: Path, at: int | None, phases: Phases) -> tuple[Use, Phases]:
+    def _visit(self, item: Item, path: Path, at: At, phases: Phases) -> tuple[Use, Phases]:
         """Use of an item that begins ``at`` after its innermost block, and the phases at its end."""
         match item:
             case Pulse() | Gate():
@@ -63,28 +64,33 @@ class LineCheck:
                 return Use(), phases
             case Series():
                 here = inside(path, item.name)
-                use, phases = self._series(item, here, at if here == path else 0, phases)
-                self._load(use, here, 1)
+                begin = at if here == path else At()
+                use, phases = self._series(item, here, begin, phases)
+                self._load(use, here, 1, begin)
                 return use, phases
             case Together():
                 here = inside(path, item.name)
-                use = self._together(item, here, at if here == path else 0, phases)
+                use = self._together(item, here, at if here == path else At(), phases)
             case Repeat():
                 return self._repeat(item, path, at, phases)
             case Attempt():
                 return self._attempt(item, inside(path, "attempt"), phases)
             case LineTrigger():
                 self._trigger(item, path, at)
-                return Use(0, False), frozenset((0,))  # the core begins anew on every grid
+                return Use(max(0, item.reaction), False), frozenset(
+                    (0,)
+                )  # the core begins anew on every grid
+            case HostPoint():
+                return Use(0, False), frozenset((0,))
             case Branch():
                 return self._branch(item, path, phases)
             case _:
                 return Use(), phases
-        self._load(use, path, 1)
+        self._load(use, path, 1, at)
         return use, self._shifted(phases, use.length)
 
     # single items
-    def _length(self, item: Pulse | Gate | Wait, path: Path, at: int | None) -> int:
+    def _length(self, item: Pulse | Gate | Wait, path: Path, at: At) -> int:
         if item.duration < 0:
             line = "" if isinstance(item, Wait) else item.line
             self._problems.add(
@@ -93,7 +99,7 @@ class LineCheck:
             return 0
         return item.duration
 
-    def _pulse(self, item: Pulse | Gate, path: Path, at: int | None, phases: Phases) -> Use:
+    def _pulse(self, item: Pulse | Gate, path: Path, at: At, phases: Phases) -> Use:
         length = self._length(item, path, at)
         name = item.line
         line = self._known(name, path, at)
@@ -149,7 +155,7 @@ class LineCheck:
                 else "make the times before it multiples of the grid",
             )
 
-    def _tone(self, item: Tone | Feedback, path: Path, at: int | None) -> None:
+    def _tone(self, item: Tone | Feedback, path: Path, at: At) -> None:
         line = self._known(item.line, path, at)
 
         def problem(what: str, hint: str) -> None:
@@ -176,7 +182,7 @@ class LineCheck:
         if item.phase_turns is not None and not math.isfinite(item.phase_turns):
             problem(f"a phase of {item.phase_turns} turns", "give a number")
 
-    def _trigger(self, item: LineTrigger, path: Path, at: int | None) -> None:
+    def _trigger(self, item: LineTrigger, path: Path, at: At) -> None:
         line = self._known(item.line, path, at)
         if line is not None and (line.direction, line.kind) != ("in", "trigger"):
             inputs = [name for name, one in self._lines.items() if one.kind == "trigger"]
@@ -188,7 +194,7 @@ class LineCheck:
                 time_ps=at,
             )
 
-    def _known(self, name: str, path: Path, at: int | None) -> Line | None:
+    def _known(self, name: str, path: Path, at: At) -> Line | None:
         line = self._lines.get(name)
         if line is None:
             node = self._node_of(name)
@@ -201,46 +207,47 @@ class LineCheck:
         return line
 
     # compounds
-    def _series(self, item: Series, path: Path, at: int | None, phases: Phases) -> tuple[Use, Phases]:
+    def _series(self, item: Series, path: Path, at: At, phases: Phases) -> tuple[Use, Phases]:
         total = Use()
         for part in item.items:
             use, phases = self._visit(part, path, at, phases)
             self._seam(total, use, path, at, "")
             total.then(use)
-            at = at + use.length if at is not None and use.exact else None
+            at = at.plus(use.length, use.exact)
         return total, phases
 
-    def _repeat(self, item: Repeat, path: Path, at: int | None, phases: Phases) -> tuple[Use, Phases]:
+    def _repeat(self, item: Repeat, path: Path, at: At, phases: Phases) -> tuple[Use, Phases]:
         turn, after = self._visit(item.body, path, at, phases)
         if item.count < 1:
             return Use(), phases
         if item.count > 1:
-            again = None if at is None or not turn.exact else at + turn.length
+            again = at.plus(turn.length, turn.exact)
             self._seam(turn, turn, path, again, "from one turn of the loop to the next, ")
             self._period(turn, (turn.length,), path, again)
             after = self._shifted(phases, turn.length * item.count)
-        self._load(turn, path, item.count)
+        self._load(turn, path, item.count, at)
         return turn.repeated(item.count), after
 
     def _attempt(self, item: Attempt, path: Path, phases: Phases) -> tuple[Use, Phases]:
         every, spacing = Use(), 1
         if item.every is not None:
             spacing = max(1, item.every.attempts)
-            every, phases = self._visit(item.every.body, path, 0, phases)
-        at = every.length if every.exact else None
+            every, phases = self._visit(item.every.body, path, At(), phases)
+        at = At(every.length, every.exact)
         body, _ = self._visit(item.body, path, at, phases)
         turn = Use()
         turn.then(every)
         self._seam(turn, body, path, at, "from the interleaved block to the attempt, ")
         turn.then(body)
+        after = At(turn.length, turn.exact)
         loops = item.limit > 1
         if loops and (item.every is None or spacing > 1):
-            self._seam(body, body, path, None, "from one attempt to the next, ")
+            self._seam(body, body, path, after, "from one attempt to the next, ")
         if item.every is not None and item.limit > spacing:
-            self._seam(turn, every, path, None, "from an attempt to the interleaved block, ")
+            self._seam(turn, every, path, after, "from an attempt to the interleaved block, ")
         if loops:
             lengths = (every.length, body.length) if item.every is not None else (body.length,)
-            self._period(turn, lengths, path, None)
+            self._period(turn, lengths, path, after)
         total = Use(turn.length, False, turn.lines, turn.flagged)
         for name, use in body.lines.items():
             total.lines[name].on += use.on * (spacing - 1)
@@ -248,7 +255,7 @@ class LineCheck:
         for use in total.lines.values():
             use.on_extra += body.length * (spacing - 1)
             use.edges_extra += body.length * (spacing - 1)
-        self._load(total, path, max(1, math.ceil(item.limit / spacing)))
+        self._load(total, path, max(1, math.ceil(item.limit / spacing)), At())
         ends = {
             (phase + a * every.length + b * body.length) % self._modulus
             for phase in phases
@@ -261,7 +268,7 @@ class LineCheck:
         uses: list[Use] = []
         ends: set[int] = set()
         for name, case in item.cases.items():
-            use, after = self._visit(case, inside(path, name), 0, phases)
+            use, after = self._visit(case, inside(path, name), At(), phases)
             uses.append(use)
             ends |= after
         if not uses:
@@ -294,7 +301,7 @@ class LineCheck:
             extra_edges + most_edges.edges_extra,
         )
 
-    def _together(self, item: Together, path: Path, at: int | None, phases: Phases) -> Use:
+    def _together(self, item: Together, path: Path, at: At, phases: Phases) -> Use:
         parts = [self._visit(part, path, at, phases)[0] for part in item.items]
         total = Use(max((use.length for use in parts), default=0), all(use.exact for use in parts))
         users: dict[str, list[int]] = {}
@@ -316,7 +323,7 @@ class LineCheck:
         return total
 
     # rules
-    def _seam(self, before: Use, after: Use, path: Path, at: int | None, where: str) -> None:
+    def _seam(self, before: Use, after: Use, path: Path, at: At, where: str) -> None:
         """Dead time where one item follows another; no gap at all means that the line stays on."""
         for name, use in after.lines.items():
             earlier = before.lines.get(name)
@@ -324,10 +331,10 @@ class LineCheck:
                 continue
             gaps = {before.length - last + first: first for last in earlier.lasts for first in use.firsts}
             gap = min((gap for gap in gaps if gap > 0), default=0)
-            start = None if at is None or not gap else at + gaps[gap]
+            start = at.plus(gaps[gap] if gap else 0)
             dead_time(self._problems, self._lines, name, gap, path, start, where)
 
-    def _period(self, turn: Use, lengths: tuple[int, ...], path: Path, at: int | None) -> None:
+    def _period(self, turn: Use, lengths: tuple[int, ...], path: Path, at: At) -> None:
         """Every turn of a loop has to begin on the grids of the lines it uses."""
         for name in turn.lines:
             grid = max(1, self._lines[name].grid_ps)
@@ -342,7 +349,7 @@ class LineCheck:
                         time_ps=at,
                     )
 
-    def _load(self, use: Use, path: Path, turns: int) -> None:
+    def _load(self, use: Use, path: Path, turns: int, at: At) -> None:
         """Duty and event rate of an item played ``turns`` times in a row."""
         for name, line_use in use.lines.items():
             line = self._lines[name]
@@ -360,6 +367,7 @@ class LineCheck:
                     f"over {format_time(line.duty_over_ps)} or more",
                     f"this line may have {line.duty:g}: shorten its pulses or wait longer between them",
                     line=name,
+                    time_ps=at.plus(min(line_use.firsts, default=0)),
                 )
             buffered = max((use.length + line_use.edges_extra) * turns, BUFFERED_PS) / 1e12
             if line.events_per_s > 0 and edges > line.events_per_s * buffered * TOLERANCE:
@@ -370,6 +378,7 @@ class LineCheck:
                     "the core sustains on this line",
                     "make the loop slower",
                     line=name,
+                    time_ps=at.plus(min(line_use.firsts, default=0)),
                 )
 
     # phases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,14 +14,26 @@ Path = tuple[str, ...]
 """Names of the blocks around an item, outermost first; attempt loops and cases of branches count as blocks."""
 
 
-class Problem(msgspec.Struct, frozen=True):
+class At(NamedTuple):
+    """A time from the beginning of a block, ps; if it depends on what happens, on the shortest course (``exact`` False)."""
+
+    ps: int = 0
+    exact: bool = True
+
+    def plus(self, length_ps: int, exact: bool = True) -> At:
+        """So much later; ``exact``: whether what passes lasts the same on every course."""
+        return At(self.ps + length_ps, self.exact and exact)
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """One reason why a schedule cannot run.
 
-    place:    blocks around it, e.g. "link / attempt / cooling"
-    time_ps:  from the beginning of the innermost of these blocks; None where that depends on what happens
-    line:     the line concerned, "" if none
-    what:     what is wrong
-    hint:     what to do about it, "" if that is plain
+    place:     blocks around it, e.g. "link / attempt / cooling"
+    time_ps:   from the beginning of the innermost of these blocks; None for what is wrong with the lab file
+    line:      the line concerned, "" if none
+    what:      what is wrong
+    hint:      what to do about it, "" if that is plain
+    or_later:  the time depends on what happens, and is that on the shortest course
     """
 
     place: str
@@ -28,10 +41,12 @@ class Problem(msgspec.Struct, frozen=True):
     line: str
     what: str
     hint: str = ""
+    or_later: bool = False
 
     def __str__(self) -> str:
         """One readable line."""
-        at = "" if self.time_ps is None else f" at {format_time(self.time_ps)}"
+        later = " or later" if self.or_later else ""
+        at = "" if self.time_ps is None else f" at {format_time(self.time_ps)}{later}"
         on = f", {self.line}" if self.line else ""
         return f"{self.place}{at}{on}: {self.what}{f'; {self.hint}' if self.hint else ''}"
 
@@ -43,10 +58,12 @@ class Problems:
         self._found: dict[Problem, None] = {}
 
     def add(
-        self, path: Path, what: str, hint: str = "", *, line: str = "", time_ps: int | None = None
+        self, path: Path, what: str, hint: str = "", *, line: str = "", time_ps: At | int | None = None
     ) -> None:
         """Note a problem."""
-        self._found[Problem(" / ".join(path), time_ps, line, what, hint)] = None
+        later = isinstance(time_ps, At) and not time_ps.exact
+        time = time_ps.ps if isinstance(time_ps, At) else time_ps
+        self._found[Problem(" / ".join(path), time, line, what, hint, later)] = None
 
     def all(self) -> list[Problem]:
         """Every problem noted."""

@@ -18,10 +18,12 @@ from labctl.schedule.items import (
     Together,
     Track,
 )
-from labctl.schedule.problem import Path, Problems, inside, near
+from labctl.schedule.problem import At, Path, Problems, inside, near
 from labctl.schedule.timeline import straight
+from labctl.schedule.usage import course, length_of
 
 TIMEOUT = "timeout"
+BEGIN = At()
 
 
 @dataclass
@@ -55,6 +57,8 @@ class RegisterCheck:
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
+        self._at = BEGIN
+        self._gated: set[str] = set()
 
     def run(self, item: Item, path: Path) -> None:
         """Check a whole schedule, which begins with no registers."""
@@ -62,20 +66,25 @@ class RegisterCheck:
         for into in _loops(item):  # totals of the run are there before the first loop: 0
             known.write(f"{into}.total")
             known.write(f"{into}.total_ps")
-        self._visit(item, path, known)
+        self._gated = {gate.into for gate in all_gates(item)}
+        self._visit(item, path, known, BEGIN)
 
-    def _visit(self, item: Item, path: Path, known: _Known) -> None:
+    def _visit(self, item: Item, path: Path, known: _Known, at: At) -> None:
+        """Check an item that begins ``at`` after its innermost block."""
+        self._at = at
         if straight(item):
-            self._straight((item,), path, known)
+            self._straight((item,), path, known, at)
             return
         match item:
             case Series():
-                self._series(item, inside(path, item.name), known)
+                here = inside(path, item.name)
+                self._series(item, here, known, at if here == path else BEGIN)
             case Together():
+                here = inside(path, item.name)
                 for part in item.items:
-                    self._visit(part, inside(path, item.name), known)
+                    self._visit(part, here, known, at if here == path else BEGIN)
             case Repeat():
-                self._visit(item.body, path, known)
+                self._visit(item.body, path, known, at)
             case Attempt():
                 self._attempt(item, inside(path, "attempt"), known)
             case Branch():
@@ -86,7 +95,7 @@ class RegisterCheck:
                 _tracked(item, known)
             case Draw():
                 if not item.into:
-                    self._problems.add(path, "a Draw without a register", 'name one: into="..."')
+                    self._add(path, "a Draw without a register", 'name one: into="..."')
                 known.write(item.into, frozenset(str(k) for k in range(len(item.weights))))
                 if item.source == "qrng":
                     known.write(f"{item.into}.block")
@@ -98,23 +107,30 @@ class RegisterCheck:
             case _:
                 pass
 
-    def _series(self, item: Series, path: Path, known: _Known) -> None:
+    def _add(self, path: Path, what: str, hint: str = "", line: str = "") -> None:
+        self._problems.add(path, what, hint, line=line, time_ps=self._at)
+
+    def _series(self, item: Series, path: Path, known: _Known, at: At) -> None:
         """Straight neighbours are played as one piece."""
         piece: list[Item] = []
+        begin = at
         for part in item.items:
             if straight(part):
                 piece.append(part)
             else:
-                self._straight(tuple(piece), path, known)
+                self._straight(tuple(piece), path, known, begin)
                 piece.clear()
-                self._visit(part, path, known)
-        self._straight(tuple(piece), path, known)
+                self._visit(part, path, known, at)
+            at = at.plus(*course(part))
+            begin = begin if piece else at
+        self._straight(tuple(piece), path, known, begin)
 
-    def _straight(self, items: tuple[Item, ...], path: Path, known: _Known) -> None:
+    def _straight(self, items: tuple[Item, ...], path: Path, known: _Known, at: At) -> None:
         seen: set[str] = set()
-        for gate, count, place in _gates(Series(items), path):
+        for gate, count, place, begin in _gates(Series(items), path, at):
+            self._at = begin
             if gate.into and (gate.into in seen or count > 1):
-                self._problems.add(
+                self._add(
                     place,
                     f"register {gate.into!r} is written again before anything has read it",
                     "give each gate of a piece its own register; in a loop, read it before the next turn",
@@ -128,16 +144,18 @@ class RegisterCheck:
         if item.every is not None:
             self._interleaved(item.every.body, path, known)
         inner = _Known()
-        self._visit(item.body, path, inner)
+        before = BEGIN if item.every is None else BEGIN.plus(*course(item.every.body))
+        self._visit(item.body, path, inner, before)
+        self._at = BEGIN
         for register in item.gates:
-            if register not in {gate.into for gate, _, _ in _gates(item.body, path)}:
-                self._problems.add(
+            if register not in {gate.into for gate, _, _, _ in _gates(item.body, path)}:
+                self._add(
                     path,
                     f"register {register!r} decides the attempt, but no gate of its body writes it",
                     near(register, inner.written),
                 )
         if len(set(item.gates)) < len(item.gates):
-            self._problems.add(path, "a register decides the attempt twice", "name each gate once")
+            self._add(path, "a register decides the attempt twice", "name each gate once")
         outcomes = frozenset(name for name in item.outcomes.values() if name != "again")
         known.write(item.into, outcomes | {TIMEOUT})
         known.write(f"{item.into}.attempts")
@@ -150,13 +168,14 @@ class RegisterCheck:
         parts = body.items if isinstance(body, Series) else (body,)
         path = inside(path, body.name) if isinstance(body, Series) else path
         inner = _Known()
-        self._straight(tuple(part for part in parts if straight(part)), path, inner)
-        counts = {gate.into for part in parts for gate, _, _ in _gates(part, path)}
+        self._straight(tuple(part for part in parts if straight(part)), path, inner, BEGIN)
+        self._at = BEGIN.plus(*course(body))
+        counts = {gate.into for part in parts for gate, _, _, _ in _gates(part, path)}
         for part in parts:
             if isinstance(part, Track):
                 for register in _slots(part):
                     if register not in counts:
-                        self._problems.add(
+                        self._add(
                             path,
                             f"the tracker of {part.into!r} reads register {register!r}, "
                             "which no gate of the interleaved block writes",
@@ -175,7 +194,7 @@ class RegisterCheck:
             inner = known.copy()
             if name != TIMEOUT:
                 inner.written |= known.heralded.get(item.on, set())
-            self._visit(case, inside(path, name), inner)
+            self._visit(case, inside(path, name), inner, BEGIN)
             ends.append(inner)
         if ends:
             known.written |= set[str].intersection(*(end.written for end in ends))
@@ -187,7 +206,7 @@ class RegisterCheck:
 
     def _total(self, item: Branch, path: Path, values: frozenset[str] | None) -> None:
         if values is None:
-            self._problems.add(
+            self._add(
                 path,
                 f"a branch on {item.on!r}, which can have any value",
                 'branch on an outcome, on a drawn setting, or on the ".bright" register of a gate with a threshold',
@@ -195,14 +214,14 @@ class RegisterCheck:
             return
         missing = sorted(values - set(item.cases), key=_numbers_first)
         if missing:
-            self._problems.add(
+            self._add(
                 path,
                 f"the branch on {item.on!r} has no case for {', '.join(missing)}",
                 "every value needs a case; a Wait will do",
             )
         for name in item.cases:
             if name not in values:
-                self._problems.add(
+                self._add(
                     path,
                     f"the branch on {item.on!r} has a case {name!r} that never comes",
                     near(name, values),
@@ -212,7 +231,7 @@ class RegisterCheck:
         self._read(item.register, "the feedback", path, known, item.line)
         values = known.values.get(item.register, frozenset())
         if item.register.endswith(".sigma_rad") or any(not value.isdigit() for value in values):
-            self._problems.add(
+            self._add(
                 path,
                 f"the phase is fed back from {item.register!r}, which is not an integer",
                 "feed back from a tracked phase, a count or a drawn setting",
@@ -224,16 +243,18 @@ class RegisterCheck:
             return
         for outcome, registers in known.heralded.items():
             if register in registers:
-                self._problems.add(
+                self._add(
                     path,
                     f"{reader} reads register {register!r}, which is not written after a timeout",
                     f"read it in a case of a branch on {outcome!r}",
                     line=line,
                 )
                 return
-        self._problems.add(
+        gate = register.removesuffix(".bright").removesuffix(".first_ps")
+        when = "before its gate closes" if gate in self._gated else "before it is written"
+        self._add(
             path,
-            f"{reader} reads register {register!r} before it is written",
+            f"{reader} reads register {register!r} {when}",
             near(register, known.written.union(*known.heralded.values())),
             line=line,
         )
@@ -256,16 +277,40 @@ def _loops(item: Item) -> Iterator[str]:
             pass
 
 
-def _gates(item: Item, path: Path, turns: int = 1) -> Iterator[tuple[Gate, int, Path]]:
-    """Gates of a straight item, how often each is opened, and where."""
+def all_gates(item: Item) -> Iterator[Gate]:
+    """Every gate of a schedule, once."""
     match item:
         case Gate():
-            yield item, turns, path
+            yield item
         case Series() | Together():
             for part in item.items:
-                yield from _gates(part, inside(path, item.name), turns)
+                yield from all_gates(part)
         case Repeat():
-            yield from _gates(item.body, path, turns * max(0, item.count))
+            yield from all_gates(item.body)
+        case Attempt():
+            yield from all_gates(item.body)
+            if item.every is not None:
+                yield from all_gates(item.every.body)
+        case Branch():
+            for case in item.cases.values():
+                yield from all_gates(case)
+        case _:
+            pass
+
+
+def _gates(item: Item, path: Path, at: At = BEGIN, turns: int = 1) -> Iterator[tuple[Gate, int, Path, At]]:
+    """Gates of a straight item, how often each is opened, in which block, and when in it."""
+    match item:
+        case Gate():
+            yield item, turns, path, at
+        case Series() | Together():
+            here = inside(path, item.name)
+            begin = at if here == path else BEGIN
+            for part in item.items:
+                yield from _gates(part, here, begin, turns)
+                begin = begin.plus(length_of(part)) if isinstance(item, Series) else begin
+        case Repeat():
+            yield from _gates(item.body, path, at, turns * max(0, item.count))
         case _:
             pass
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from labctl.schedule.items import Together
 from labctl.schedule.lines import Line
-from labctl.schedule.problem import Path, Problems
+from labctl.schedule.problem import At, Path, Problems
 from labctl.schedule.timeline import straight
 from labctl.schedule.usage import spans, touched
 from labctl.units import format_time
@@ -20,12 +20,12 @@ def side_by_side(
     lines: Mapping[str, Line],
     item: Together,
     path: Path,
-    at: int | None,
+    at: At,
     users: Mapping[str, list[int]],
 ) -> None:
     """Overlaps, dead times, exposures and tones between the branches of a Together.
 
-    at:     its beginning, ps after its innermost block
+    at:     its beginning after its innermost block
     users:  line -> numbers of the branches that use it
     """
     _tones(problems, item, path, at)
@@ -55,7 +55,7 @@ def dead_time(
     name: str,
     gap: int,
     path: Path,
-    at: int | None,
+    at: At,
     where: str,
 ) -> None:
     """A line that was off for ``gap`` ps; no gap at all means that it stayed on."""
@@ -71,12 +71,12 @@ def dead_time(
 
 
 def _overlaps(
-    problems: Problems, lines: Mapping[str, Line], name: str, times: OnTimes, path: Path, at: int | None
+    problems: Problems, lines: Mapping[str, Line], name: str, times: OnTimes, path: Path, at: At
 ) -> None:
     end, owner = None, -1
     for start, stop, number in times:
         if end is not None and number != owner:
-            when = None if at is None else at + start
+            when = at.plus(start)
             if start < end:
                 problems.add(
                     path,
@@ -99,7 +99,7 @@ def _exposure(
     gates: OnTimes,
     pulses: OnTimes,
     path: Path,
-    at: int | None,
+    at: At,
 ) -> None:
     """The first time that a detector is open while the light is on; the rest would say the same."""
     for start, stop, _ in gates:
@@ -111,12 +111,12 @@ def _exposure(
                     f"open for {format_time(both)} while {light} is on, whose light harms it",
                     f"turn {light} off before the gate opens",
                     line=detector,
-                    time_ps=None if at is None else at + max(start, on),
+                    time_ps=at.plus(max(start, on)),
                 )
                 return
 
 
-def _tones(problems: Problems, item: Together, path: Path, at: int | None) -> None:
+def _tones(problems: Problems, item: Together, path: Path, at: At) -> None:
     """A line whose tone one branch sets belongs to that branch alone."""
     sets = [touched(part) for part in item.items]
     users: dict[str, int] = {}

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from labctl.schedule.items import Gate, Item, Pulse, Repeat, Series, Together, Tone, Wait
+from labctl.schedule.items import (
+    Attempt,
+    Branch,
+    Gate,
+    HostPoint,
+    Item,
+    LineTrigger,
+    Pulse,
+    Repeat,
+    Series,
+    Together,
+    Tone,
+    Wait,
+)
+from labctl.schedule.problem import At
 
 MOST_SPANS = 2_000
 """Side by side with other branches, loops of more pulses than this count as on from their second turn to their last."""
@@ -141,6 +155,35 @@ def length_of(item: Item) -> int:
             return max(0, item.count) * length_of(item.body)
         case _:
             return 0
+
+
+def course(item: Item) -> At:
+    """Length of the shortest course of an item, and whether every course is that long; negative durations count as none."""
+    match item:
+        case Series():
+            total = At()
+            for part in item.items:
+                total = total.plus(*course(part))
+            return total
+        case Together():
+            parts = [course(part) for part in item.items]
+            return At(max((part.ps for part in parts), default=0), all(part.exact for part in parts))
+        case Repeat():
+            turn = course(item.body)
+            return At(max(0, item.count) * turn.ps, turn.exact)
+        case Branch():
+            parts = [course(case) for case in item.cases.values()]
+            least = min((part.ps for part in parts), default=0)
+            return At(least, all(part == At(least) for part in parts))
+        case Attempt():
+            before = At() if item.every is None else course(item.every.body)
+            return At(before.ps + course(item.body).ps, False)
+        case LineTrigger():
+            return At(max(0, item.reaction), False)
+        case HostPoint():
+            return At(0, False)
+        case _:
+            return At(length_of(item))
 
 
 def spans(item: Item, at: int, wanted: set[str]) -> list[tuple[str, int, int]]:

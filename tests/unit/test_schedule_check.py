@@ -160,7 +160,7 @@ DEFECTS = (
         "dead time from attempt to attempt",
         Attempt(series(Pulse("alice.fast", 2 * ns), CLICK), ("n0",), TABLE, 1000),
         (
-            "test / attempt, alice.fast: from one attempt to the next, off for only 60 ns, less than its dead time of 1 us",
+            "test / attempt at 62 ns, alice.fast: from one attempt to the next, off for only 60 ns, less than its dead time of 1 us",
         ),
     ),
     Case(
@@ -192,7 +192,7 @@ DEFECTS = (
         "duty of attempts",
         attempt(every=Every(10, Pulse("alice.reference", 20 * us))),
         (
-            "test / attempt, alice.reference: on for 20 us in 30 us of each turn: a duty of 0.667 over 1 ms or more",
+            "test / attempt at 0 ps, alice.reference: on for 20 us in 30 us of each turn: a duty of 0.667 over 1 ms or more",
         ),
     ),
     Case(
@@ -234,7 +234,7 @@ DEFECTS = (
     # shape
     Case("empty loop", Repeat(0, COOL), ("a loop of 0 turns; a loop needs at least one turn",)),
     Case("no time in a loop", Repeat(5, series()), ("a loop in which no time passes",)),
-    Case("no attempts", attempt(limit=0), ("test / attempt: a limit of 0 attempts",)),
+    Case("no attempts", attempt(limit=0), ("test / attempt at 0 ps: a limit of 0 attempts",)),
     Case(
         "no time in an attempt",
         Attempt(Gate("charlie.snspd_0", 0, "n0"), ("n0",), TABLE, 10),
@@ -248,7 +248,7 @@ DEFECTS = (
     Case(
         "setting drawn before the herald",
         attempt(Draw("setting", (0.5, 0.5))),
-        ("test / attempt: a setting is drawn before the herald; draw it after the attempt loop",),
+        ("test / attempt at 0 ps: a setting is drawn before the herald; draw it after the attempt loop",),
     ),
     Case(
         "setting drawn in an interleaved block",
@@ -274,7 +274,7 @@ DEFECTS = (
     Case(
         "draw side by side",
         together(COOL, Draw("s", (1.0,))),
-        ("test / side: a Together with a Draw in one of its",),
+        ("test / side at 0 ps: a Together with a Draw in one of its",),
     ),
     Case(
         "outcomes not total",
@@ -309,7 +309,7 @@ DEFECTS = (
         series(
             attempt(), Branch("herald", {**AFTER, "click": Series((COOL,), "fast", "anchored", 200 * ns)})
         ),
-        ("test / click / fast: anchored 200 ns after the herald, but the core takes 1 us to react",),
+        ("test / click / fast at 0 ps: anchored 200 ns after the herald, but the core takes 1 us to react",),
     ),
     Case("draw with no weights", Draw("s", ()), ("cannot draw 's' with weights",)),
     Case(
@@ -355,7 +355,7 @@ DEFECTS = (
         "report in the case of a timeout",
         series(attempt(), Branch("herald", {**AFTER, "timeout": Report({"n": "n0"})})),
         (
-            "test / timeout: column 'n' of the record reads register 'n0', which is not written after a timeout",
+            "test / timeout at 0 ps: column 'n' of the record reads register 'n0', which is not written after a timeout",
         ),
     ),
     Case(
@@ -376,7 +376,7 @@ DEFECTS = (
             Branch("s", {"0": Gate("alice.pmt", 1 * us, "n"), "1": COOL}),
             Report({"n": "n"}),
         ),
-        ("column 'n' of the record reads register 'n' before it is written",),
+        ("column 'n' of the record reads register 'n' before its gate closes",),
     ),
     Case(
         "tracker of other gates",
