@@ -1,4 +1,4 @@
-"""Dynamical decoupling on the 729 nm qubit: CP, CPMG, XY-4, XY-8, XY-16 and KDD, as schedules.
+"""Dynamical decoupling of the 729 nm qubit or of the memory qubit: CP, CPMG, XY-4, XY-8, XY-16 and KDD, as schedules.
 
 Pulse phases follow PHYSICS.md section 4: KDD is Knill's composite pulse (30, 0, 90, 0, 30 degrees) in an XY-4 frame,
 [KDD_0 KDD_90]^2, 20 pulses (Souza, Alvarez, Suter, PRL 106, 240501). Pulses are equally spaced from centre to centre,
@@ -68,51 +68,35 @@ def decoupling(
     readout: int = 500 * us,
     threshold: int = 5,
     line_trigger: bool = False,
+    memory: bool = False,
 ) -> Schedule:
     """Coherence of each ion under a decoupling train: pump, π/2, train, π/2 of scanned phase, readout.
 
-    sequence:      cp, cpmg, xy4, xy8, xy16 or kdd
+    sequence:      cp, cpmg, xy4, xy8, xy16, kdd, or none to wait as long without pulses
     spacing:       of the π pulses, ps
     pulses:        number of π pulses
     readout:       length of the fluorescence window, ps
     threshold:     counts from which an ion is called bright
     line_trigger:  each shot begins at the same phase of the mains
+    memory:        the memory qubit on the Raman beam; its S is shelved to D5/2 before the readout
     """
+    blocks = (("reset_854", 25 * us), ("cool_397", 150 * us), ("eit_397", 120 * us), ("pump_397", 20 * us))
     prepare = Series(
-        (
-            Together(
-                tuple(
-                    Pulse(f"{node}.{beam}", 150 * us) for node in NODES for beam in ("cool_397", "repump_866")
-                )
-            ),
-            Together(
-                tuple(
-                    Pulse(f"{node}.{beam}", 120 * us) for node in NODES for beam in ("eit_397", "repump_866")
-                )
-            ),
-            Together(
-                tuple(
-                    Pulse(f"{node}.{beam}", 20 * us) for node in NODES for beam in ("pump_397", "repump_866")
-                )
-            ),
+        tuple(
+            Together(tuple(Pulse(f"{node}.{beam}", span) for node in NODES for beam in (light, "repump_866")))
+            for light, span in blocks
         ),
         name="prepare",
     )
-    open_superposition = Together(
-        tuple(
-            Series(
-                (
-                    Tone(f"{node}.qubit_729", frequency_hz=0.0, phase_turns=0.0, amplitude=1.0),
-                    Pulse(f"{node}.qubit_729", PI_TIME // 2),
-                )
-            )
-            for node in NODES
+    beam = "raman_393" if memory else "qubit_729"
+    if sequence == "none":
+        protected: Item = Wait(pulses * spacing)
+    else:
+        protected = Together(
+            tuple(train(f"{node}.{beam}", sequence, spacing, pulses) for node in NODES), name="protected"
         )
-    )
-    protected = Together(
-        tuple(train(f"{node}.qubit_729", sequence, spacing, pulses) for node in NODES), name="protected"
-    )
-    analysis = Branch("phase_index", {str(k): _half_pi(k * TURN // 8) for k in range(8)})
+    analysis = Branch("phase_index", {str(k): _rotate(beam, k * TURN // 8, PI_TIME // 2) for k in range(8)})
+    shelve = (_rotate("qubit_729", 0, PI_TIME),) if memory else ()
     read = Together(
         (
             *(Pulse(f"{node}.{beam}", readout) for node in NODES for beam in ("cool_397", "repump_866")),
@@ -136,9 +120,10 @@ def decoupling(
             *first,
             prepare,
             Draw("phase_index", (1.0,) * 8),
-            open_superposition,
+            _rotate(beam, 0, PI_TIME // 2),
             protected,
             analysis,
+            *shelve,
             read,
             report,
         ),
@@ -154,25 +139,31 @@ def decoupling(
             "pulses": pulses,
             "readout": readout,
             "threshold": threshold,
+            "line_trigger": line_trigger,
+            "memory": memory,
         },
         columns=COLUMNS,
         rounds="shot",
     )
 
 
-def _half_pi(phase_microturns: int) -> Item:
-    """A π/2 pulse on both ions with a phase."""
+def _rotate(beam: str, phase_microturns: int, length: int) -> Item:
+    """A pulse of a phase on both ions."""
     return Together(
         tuple(
             Series(
                 (
-                    Tone(f"{node}.qubit_729", phase_turns=phase_microturns / TURN),
-                    Pulse(f"{node}.qubit_729", PI_TIME // 2),
+                    Tone(
+                        f"{node}.{beam}",
+                        frequency_hz=0.0,
+                        phase_turns=phase_microturns / TURN,
+                        amplitude=1.0,
+                    ),
+                    Pulse(f"{node}.{beam}", length),
                 )
             )
             for node in NODES
-        ),
-        name="analysis",
+        )
     )
 
 

@@ -1,9 +1,10 @@
-"""The calibrations by the name of their sequence."""
+"""Calibrations, and runs shown like them, by the name of their analysis."""
 
 from __future__ import annotations
 
 from labctl.run import ion_calibrations as ions
 from labctl.run import light_calibrations as light
+from labctl.run import stored
 from labctl.run.curves import Calibrate
 from labctl.run.phase_loop import phase_stabilisation
 
@@ -21,4 +22,6 @@ CALIBRATIONS: dict[str, Calibrate] = {
     "converter": light.converter,
     "etalon": light.etalon,
     "phase_stabilisation": phase_stabilisation,
+    "stored_pair": stored.stored_pair,
+    "coherence": stored.coherence,
 }

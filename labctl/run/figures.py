@@ -15,14 +15,8 @@ from labctl.analysis.fringe import fit_fringe
 from labctl.errors import LabError, LimitError
 from labctl.run.calibrations import CALIBRATIONS
 from labctl.run.curves import Panel
-from labctl.run.results import (
-    LARGEST_PHASE_SIGMA_RAD,
-    fringe_counts,
-    known_phase,
-    parity_counts,
-    parity_fringe,
-)
-from labctl.run.table import Rows, Table
+from labctl.run.results import fringe_counts, parity_counts, parity_fringe
+from labctl.run.table import LARGEST_PHASE_SIGMA_RAD, Rows, Table, known_phase
 
 Figure = tuple[str, str]
 """Caption and SVG text."""

@@ -12,10 +12,7 @@ from labctl.analysis.fringe import Fringe, fit_fringe
 from labctl.analysis.value import Estimate
 from labctl.errors import LimitError
 from labctl.run.calibrations import CALIBRATIONS
-from labctl.run.table import Result, Rows, Table
-
-LARGEST_PHASE_SIGMA_RAD = 0.25
-"""A round whose tracked phase was less certain than this is void (PHYSICS.md 8.6)."""
+from labctl.run.table import Result, Rows, Table, known_phase
 
 
 def results(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> list[Result]:
@@ -49,13 +46,6 @@ def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
     if measure is not None:
         found += _if_determined(lambda: measure(table, a, b, valid))
     return found
-
-
-def known_phase(table: Table) -> np.ndarray[Any, Any]:
-    """Which rounds had their optical phase known well enough: all, where it is not tracked but held by a loop."""
-    if not table.has("phase_sigma_rad"):
-        return np.ones(len(table), bool)
-    return table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
 
 
 def grown(table: Table, name: str) -> int:

@@ -11,6 +11,8 @@ from labctl.analysis.value import Estimate
 from labctl.errors import DataError
 
 Rows = list[tuple[int, int, dict[str, Any]]]
+LARGEST_PHASE_SIGMA_RAD = 0.25
+"""A round whose tracked phase was less certain than this is void (PHYSICS.md 8.6)."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,10 @@ class Table:
     def has(self, name: str) -> bool:
         """Whether the records have that column."""
         return bool(self.rows) and name in self.rows[0][2]
+
+
+def known_phase(table: Table) -> np.ndarray[Any, Any]:
+    """Which rounds had their optical phase known well enough: all, where it is not tracked but held by a loop."""
+    if not table.has("phase_sigma_rad"):
+        return np.ones(len(table), bool)
+    return table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
