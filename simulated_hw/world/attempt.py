@@ -29,7 +29,7 @@ from simulated_hw.world.parameters import Node, Parameters
 from simulated_hw.world.segments import Reading
 
 TIME_STEPS = 512
-"""Points of the arrival-time table of a window."""
+"""Points of the arrival-time table of a window, at least."""
 REMEMBERED = 64
 
 
@@ -121,9 +121,10 @@ class Outlook:
             e.bright * e.transmission * seen for e, seen in zip(self.emitters, window.seen, strict=True)
         ]
         node = int(rng.random() * sum(likely) >= likely[0])
-        times = np.linspace(0.0, gate.duration_ps, TIME_STEPS)
+        times = np.linspace(0.0, gate.duration_ps, max(TIME_STEPS, min(gate.duration_ps // 500, 1 << 14)))
         late = (gate.start_ps - self.arrivals_ps[node] + times) / 1e12
-        cumulative = np.cumsum(self.packets[node].intensity(late))
+        density = self.packets[node].intensity(late)
+        cumulative = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
         time = float(np.interp(rng.random() * float(cumulative[-1]), cumulative, times))
         time += float(rng.standard_normal()) * jitter_s * 1e12
         return int(min(max(time, 0.0), gate.duration_ps - 1))
