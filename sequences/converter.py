@@ -13,6 +13,7 @@ def converter(
     dark: int = 10 * ms,
     input_photons_hz: float = 3.58e6,
     frequency_hz: float = 0.0,
+    dead_s: float = 50e-9,
 ) -> Schedule:
     """Weak 393 nm reference light through one arm, then through the other, then through none.
 
@@ -21,6 +22,7 @@ def converter(
     dark:              length of the gate with no light, ps
     input_photons_hz:  reference photons per second at each converter's input, from its power meter
     frequency_hz:      offset of the light, Hz
+    dead_s:            dead time of the detectors, s, which the efficiency is corrected for
     """
     body = Series(
         (
@@ -34,7 +36,7 @@ def converter(
         "converter",
         body,
         analysis="converter",
-        arguments={"pulse": pulse, "dark": dark, "input_photons_hz": input_photons_hz},
+        arguments={"pulse": pulse, "dark": dark, "input_photons_hz": input_photons_hz, "dead_s": dead_s},
         columns=COLUMNS,
         rounds="shot",
     )

@@ -17,11 +17,13 @@ FloatArray = NDArray[np.float64]
 Model = Callable[[FloatArray], FloatArray]
 """Parameters, shape (p,), to the expected shares or counts, shape (n,)."""
 TINY = 1e-12
+TRIED = 3
+"""Starts of a fit that are followed: those nearest to the counts."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a fit: its name and unit, where to start (several starts are all tried), and its bounds."""
+    """One parameter of a fit: its name and unit, where to start (the best of several starts are tried), and its bounds."""
 
     name: str
     start: float | Sequence[float]
@@ -106,22 +108,24 @@ def _fit(
         [_size(p) for p in parameters]
     )  # the search ends by the length of its last step: all in one size
     bounds = [(p.low / unit, p.high / unit) for p, unit in zip(parameters, units.tolist(), strict=True)]
-    found = units * min(
-        (
-            least_squares(lambda scaled: residuals(scaled * units), start / units, bounds)
-            for start in _starts(parameters)
-        ),
-        key=lambda scaled: float((residuals(scaled * units) ** 2).sum()),
-    )
+
+    def scaled(values: FloatArray) -> FloatArray:
+        return residuals(values * units)
+
+    def cost(values: FloatArray) -> float:
+        return float((scaled(values) ** 2).sum())
+
+    likely = sorted((start / units for start in _starts(parameters)), key=cost)[:TRIED]
+    found = units * min((least_squares(scaled, start, bounds) for start in likely), key=cost)
     variance = variances(found)
     rows = _jacobian(means, found, parameters) / np.sqrt(variance)[:, None]
-    scale = np.sqrt((rows**2).sum(axis=0))
-    if not (scale > 0).all() or np.linalg.matrix_rank(rows / scale, tol=1e-7) < len(parameters):
+    size = np.sqrt((rows**2).sum(axis=0))
+    if not (size > 0).all() or np.linalg.matrix_rank(rows / size, tol=1e-7) < len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
         raise LimitError(f"these counts do not determine {names}; take more shots or a wider scan")
-    scaled = rows / scale
-    inverse: FloatArray = np.asarray(np.linalg.inv(scaled.T @ scaled), np.float64)
-    covariance: FloatArray = inverse / np.outer(scale, scale)
+    relative = rows / size
+    inverse: FloatArray = np.asarray(np.linalg.inv(relative.T @ relative), np.float64)
+    covariance: FloatArray = inverse / np.outer(size, size)
     errors = np.sqrt(np.diag(covariance))
     return Fit(
         {

@@ -135,6 +135,11 @@ def _packet_panel(
     return Panel("click after the gate opened / ns", f"clicks per {width:.2g} ns", [curve])
 
 
+def _live(dead_s: float, first: float, second: float, noise: float) -> float:
+    """Rate of the light from that of two detectors with a dead time, R = r / (1 - r dead), without the noise."""
+    return sum(rate / (1 - rate * dead_s) for rate in (first, second)) - noise
+
+
 def _difference(one: float, other: float) -> float:
     return one - other
 
@@ -152,12 +157,12 @@ def converter(table: Table, arguments: Mapping[str, Any]) -> Calibration:
     light_s = len(table) * float(arguments["pulse"]) * PS
     dark_s = len(table) * float(arguments["dark"]) * PS
     noise = herald_rate(int(table.column("n0").sum() + table.column("n1").sum()), dark_s)
-    into = float(arguments["input_photons_hz"])
+    into, dead_s = float(arguments["input_photons_hz"]), float(arguments["dead_s"])
     results: list[Result] = []
     rates: list[Estimate] = []
     for letter, name in NODES:
-        clicks = int(table.column(f"{letter}0").sum() + table.column(f"{letter}1").sum())
-        rate = propagate(_difference, herald_rate(clicks, light_s), noise, unit="Hz")
+        seen = [herald_rate(int(table.column(f"{letter}{d}").sum()), light_s) for d in (0, 1)]
+        rate = propagate(lambda *rates: _live(dead_s, *rates), *seen, noise, unit="Hz")
         rates.append(rate)
         results += [
             Result(f"rate_{letter}", f"clicks per second of the reference light, {name}", rate),
