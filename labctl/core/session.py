@@ -8,12 +8,13 @@ from typing import Protocol
 
 import msgspec
 
+from labctl.core.heralds import HeraldTags
 from labctl.core.outbox import Outbox
 from labctl.core.program import Program, lower
-from labctl.core.sim import Control, Progress
+from labctl.core.sim import Control, Progress, SimCore
 from labctl.errors import CoreError, LabError
 from labctl.schedule.items import Schedule
-from labctl.sim.played import Record
+from labctl.sim.played import Record, TagLayout
 
 
 class RecordMessage(msgspec.Struct, tag="record", array_like=True, frozen=True):
@@ -32,6 +33,20 @@ class ProgressMessage(msgspec.Struct, tag="progress", array_like=True, frozen=Tr
     rounds: int
 
 
+class TagsMessage(msgspec.Struct, tag="tags", array_like=True, frozen=True):
+    """The time tags around one herald, as in :class:`labctl.core.heralds.HeraldTags`; arrays as little-endian bytes."""
+
+    record: int
+    loop: str
+    layout: TagLayout
+    since_ps: int
+    until_ps: int
+    times_ps: bytes
+    channels: bytes
+    block_gates: int
+    block_clicks: bytes
+
+
 class HostPointMessage(msgspec.Struct, tag="host_point", array_like=True, frozen=True):
     """The core waits at a host point until it is told to resume."""
 
@@ -47,7 +62,7 @@ class FinishedMessage(msgspec.Struct, tag="finished", array_like=True, frozen=Tr
     error: str = ""
 
 
-Message = RecordMessage | ProgressMessage | HostPointMessage | FinishedMessage
+Message = RecordMessage | TagsMessage | ProgressMessage | HostPointMessage | FinishedMessage
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Message).decode
 PROGRESS_EVERY_PS = 200_000_000_000
@@ -158,10 +173,27 @@ class CoreSession:
                 last = now.time_ps
                 self._put(ProgressMessage(now.time_ps, now.attempts, now.rounds))
 
+        def tags(made: HeraldTags) -> None:
+            self._put(
+                TagsMessage(
+                    made.record,
+                    made.loop,
+                    made.layout,
+                    made.since_ps,
+                    made.until_ps,
+                    made.times_ps.astype("<i8", copy=False).tobytes(),
+                    made.channels.tobytes(),
+                    made.sums.shape[1],
+                    made.sums.astype("<u2", copy=False).tobytes(),
+                )
+            )
+
         def host_point(name: str) -> None:
             self._put(HostPointMessage(name))
 
         try:
+            if isinstance(self._core, SimCore):
+                self._core.on_tags = tags
             end = self._core.run(program, rounds, record, self._control, progress, first_record, host_point)
         except LabError as error:
             self._put(FinishedMessage(type(error).__name__, error=str(error)))

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from labctl.core.course import Course
+from labctl.core.heralds import NO_SUMS, HeraldRecorder, HeraldTags, Sums, block_sums
 from labctl.core.phase_filter import PhaseFilter
 from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight
 from labctl.core.qrng import SettingSource
 from labctl.errors import CoreError
 from labctl.schedule.items import Draw, Feedback, HostPoint, LineTrigger, Report, Track
 from labctl.schedule.timeline import NOMINAL, ToneState
-from labctl.sim.played import Clicks, Odds, Record, Segment, World
+from labctl.sim.played import Clicks, Odds, Record, Segment, TaggingWorld, World
 from labctl.units import format_time
 
 TRACKED_CYCLES = 64
@@ -114,6 +115,8 @@ class SimCore:
         (bits,) = rng.spawn(1)
         self.settings = SettingSource(lambda count: bits.integers(0, 2, count, np.uint8))
         """Where draws with source "qrng" come from."""
+        self.on_tags: Callable[[HeraldTags], None] | None = None
+        """Gets the time tags around the heralds of each record, before the record, if the world has a time tagger."""
 
     def run(
         self,
@@ -134,6 +137,11 @@ class SimCore:
         self._emit = emit
         self._progress = progress
         self._host_point = host_point
+        self._heralds = (
+            HeraldRecorder(self._world, self._lock, self.on_tags)
+            if self.on_tags is not None and isinstance(self._world, TaggingWorld)
+            else None
+        )
         self._run = run = _Run(records=first_record)
         run.origin_ps = run.time_ps = self._world.now_ps()
         with suppress(Stopped):
@@ -229,6 +237,8 @@ class SimCore:
         values = {column: self._register(register) for column, register in item.columns.items()}
         record = Record(run.records, run.time_ps - run.origin_ps - run.paused_ps, values)
         run.records += 1
+        if self._heralds is not None:
+            self._heralds.reported(record.number, run.time_ps)
         self._emit(record)
 
     def _register(self, name: str) -> Value:
@@ -292,7 +302,7 @@ class SimCore:
         """Play the attempt in which something clicked, and the blocks before it that trackers need; its outcome."""
         block = hit // loop.every
         self._tell(course, min(hit, (block - look_back + 1) * loop.every))
-        self._look_back(loop, course, range(course.blocks(course.told), block + 1))
+        sums = self._look_back(loop, course, range(course.blocks(course.told), block + 1))
         skipped = hit - course.told
         with self._lock:
             if skipped:
@@ -303,6 +313,11 @@ class SimCore:
         outcome = loop.outcome(pattern)
         if outcome != AGAIN:
             self._store(clicks, loop.body)
+        if self._heralds is not None:
+            if outcome == AGAIN:
+                self._heralds.went_on(course, hit)
+            else:
+                self._heralds.heralded(loop, course, hit, clicks, sums)
         return outcome
 
     def _tell(self, course: Course, attempts: int) -> None:
@@ -312,10 +327,10 @@ class SimCore:
                 self._world.skip(*course.untold(attempts))
             course.told = attempts
 
-    def _look_back(self, loop: AttemptLoop, course: Course, blocks: range) -> None:
-        """Play these blocks and update the phase trackers from their clicks."""
+    def _look_back(self, loop: AttemptLoop, course: Course, blocks: range) -> Sums:
+        """Play these blocks and update the phase trackers from their clicks; the clicks of each gate of each block."""
         if not blocks or course.between is None or loop.between is None:
-            return
+            return NO_SUMS
         starts = [course.block_start_ps(block) for block in blocks]
         with self._lock:
             counts = self._world.play_many(course.between, starts)
@@ -324,6 +339,7 @@ class SimCore:
         for track in loop.tracks:
             gates = [np.stack([counts[r0], counts[r1]], axis=1) for r0, r1, _ in track.gates]
             self._update(track, np.stack(gates, axis=1).astype(np.int64), times_s)
+        return NO_SUMS if self._heralds is None else block_sums(loop.between.gates, counts)
 
     def _track_registers(self, track: Track) -> None:
         """A Track outside an attempt loop: from the registers as they are now."""

@@ -11,11 +11,11 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -23,6 +23,8 @@ from labctl.errors import DataError, StorageError
 
 MAGIC = b"LABJRNL1"
 _FRAME = struct.Struct("<II")
+LARGEST = 1 << 28
+"""No entry is longer, bytes: what says so is damage."""
 
 
 class _Header(msgspec.Struct, tag="header", array_like=True):
@@ -54,6 +56,7 @@ class JournalContent:
 
     header:     of the run
     records:    (number, time_ps, values) in order
+    count:      how many records there are
     notes:      what happened between records (pauses, resumes)
     end:        how the run ended, None if it was cut short (or resumed and then cut short)
     good_bytes: length of the undamaged part, bytes
@@ -64,6 +67,7 @@ class JournalContent:
     records: list[tuple[int, int, dict[str, Any]]] = field(
         default_factory=list[tuple[int, int, dict[str, Any]]]
     )
+    count: int = 0
     notes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     end: dict[str, Any] | None = None
     good_bytes: int = 0
@@ -136,7 +140,7 @@ class Journal:
             raise StorageError(
                 f"{path}: cannot be made ready to go on ({error.strerror}); free some space or fix the disk"
             ) from None
-        return cls(path, file, len(content.records)), content
+        return cls(path, file, content.count), content
 
     def append(self, number: int, time_ps: int, values: Mapping[str, Any]) -> None:
         """Put one record on disk; refuses a number that is not the next one, so none is lost or doubled."""
@@ -194,25 +198,34 @@ class Journal:
             ) from None
 
 
-def read(path: Path) -> JournalContent:
-    """Everything undamaged in a journal, also while it is being written; DataError if it is no journal."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the journal ({error.strerror})") from None
-    if data[: len(MAGIC)] != MAGIC:
-        raise DataError(
-            f"{path}: not a labctl journal (expected it to begin with {MAGIC!r}, found {data[:8]!r})"
-        )
-    content = JournalContent()
-    at = len(MAGIC)
-    while True:
-        payload = _payload(data, at)
-        if payload is None:
-            break
-        at += _FRAME.size + len(payload)
-        _take(content, payload, path, at)
-    content.good_bytes, content.torn_bytes = at, len(data) - at
+def rows(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The records (number, time_ps, values) of a journal, one after the other, whatever their number; DataError as ``read``."""
+    for entry, _ in _entries(path):
+        if isinstance(entry, _Row):
+            yield entry.number, entry.time_ps, entry.values
+
+
+def read(path: Path, records: bool = True) -> JournalContent:
+    """Everything undamaged in a journal, also while it is being written; DataError if it is no journal.
+
+    records:  False leaves the records out: see ``rows`` for those of a long run
+    """
+    content = JournalContent(good_bytes=len(MAGIC))
+    for entry, content.good_bytes in _entries(path):
+        match entry:
+            case _Header():
+                content.header = entry.content
+            case _Row():
+                if records:
+                    content.records.append((entry.number, entry.time_ps, entry.values))
+                content.count += 1
+                content.end = None
+            case _Note():
+                content.notes.append(entry.content)
+                content.end = None
+            case _End():
+                content.end = entry.content
+    content.torn_bytes = path.stat().st_size - content.good_bytes
     return content
 
 
@@ -233,34 +246,41 @@ def _frame(what: _Entry) -> bytes:
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _payload(data: bytes, at: int) -> bytes | None:
-    if at + _FRAME.size > len(data):
+def _entries(path: Path) -> Iterator[tuple[_Entry, int]]:
+    """Every undamaged entry and where it ends, bytes; the file is read as it goes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+            if start != MAGIC:
+                raise DataError(
+                    f"{path}: not a labctl journal (expected it to begin with {MAGIC!r}, found {start!r})"
+                )
+            at = len(MAGIC)
+            while (payload := _payload(file)) is not None:
+                at += _FRAME.size + len(payload)
+                yield _decoded(payload, path, at), at
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the journal ({error.strerror})") from None
+
+
+def _payload(file: BinaryIO) -> bytes | None:
+    frame = file.read(_FRAME.size)
+    if len(frame) < _FRAME.size:
         return None
-    length, checksum = _FRAME.unpack_from(data, at)
+    length, checksum = _FRAME.unpack(frame)
     if length == 0:  # a file system may leave zeros after a power cut
         return None
-    payload = data[at + _FRAME.size : at + _FRAME.size + length]
+    payload = file.read(min(length, LARGEST))
     return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
 
 
-def _take(content: JournalContent, payload: bytes, path: Path, at: int) -> None:
+def _decoded(payload: bytes, path: Path, at: int) -> _Entry:
     try:
-        entry: _Entry = _DECODER.decode(payload)
+        return _DECODER.decode(payload)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise DataError(
             f"{path}: unknown entry before byte {at} ({error}); written by another version of labctl?"
         ) from None
-    match entry:
-        case _Header():
-            content.header = entry.content
-        case _Row():
-            content.records.append((entry.number, entry.time_ps, entry.values))
-            content.end = None
-        case _Note():
-            content.notes.append(entry.content)
-            content.end = None
-        case _End():
-            content.end = entry.content
 
 
 def _cannot_begin(path: Path, error: OSError) -> StorageError:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from labctl.errors import LabError
+import msgspec
+
+from labctl.errors import DataError, LabError
 from labctl.run import folder as folders
 from labctl.run import journal
 from labctl.run.results import Result, results
+from labctl.run.tag_check import Heralds, check
+from labctl.schedule.items import from_json
 
 
 def publish(
@@ -37,6 +41,12 @@ def publish(
         for r in found
     }
     about["records"] = len(content.records)
+    try:
+        heralds = _heralds(folder)
+        if heralds is not None:
+            about["tags"] = msgspec.structs.asdict(heralds) | {"text": heralds.text}
+    except DataError as failure:  # damaged tags; the records do not need them
+        about["tags_error"] = str(failure)
     folders.write_json(folder / "run.json", about)
     attributes = {
         key: about.get(key, "")
@@ -50,3 +60,12 @@ def publish(
     )
     report.write(folder / "report.html", about, content, found, sources or [])
     return found
+
+
+def _heralds(folder: Path) -> Heralds | None:
+    """The heralds in the time tags beside those of the records; the tags become Parquet. None without tags."""
+    try:
+        schedule = from_json((folder / "schedule.json").read_bytes())
+    except OSError as error:
+        raise DataError(f"{folder / 'schedule.json'}: cannot be read ({error.strerror})") from None
+    return check(folder, schedule)

@@ -7,17 +7,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from labctl.analysis.value import Estimate
 from labctl.clock import utc_now
-from labctl.core.session import FinishedMessage, HostPointMessage, Message, ProgressMessage, RecordMessage
+from labctl.core.session import (
+    FinishedMessage,
+    HostPointMessage,
+    Message,
+    ProgressMessage,
+    RecordMessage,
+    TagsMessage,
+)
 from labctl.errors import LabError, RunError, StorageError
 from labctl.run import folder as folders
 from labctl.run.journal import Journal
 from labctl.run.publish import publish
 from labctl.run.results import Result
+from labctl.run.tag_check import FOLDER as TAGS
 from labctl.schedule.items import Schedule, to_json
+
+if TYPE_CHECKING:
+    from labctl.tags.recording import Stretch, TagWriter
 
 COMPLETE = "complete"
 
@@ -110,10 +123,53 @@ class _Taking:
     schedule: Schedule
     rounds: int
     journal: Journal
+    tags: _Tags
     about: dict[str, Any]
     observer: Observer
     before_ps: int = 0
     before_attempts: int = 0
+
+
+class _Tags:
+    """The time tags of a run in its folder; pyarrow is loaded when the first come."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / TAGS
+        self._writer: TagWriter | None = None
+
+    def write(self, messages: list[TagsMessage]) -> None:
+        """On disk, as one block."""
+        if not messages:
+            return
+        if self._writer is None:
+            from labctl.tags.recording import TagWriter
+
+            self._writer = TagWriter(self._folder)
+        self._writer.write([_stretch(message) for message in messages])
+
+    def close(self) -> None:
+        """End the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _stretch(message: TagsMessage) -> Stretch:
+    from labctl.tags.recording import Stretch
+
+    layout = message.layout
+    return Stretch(
+        message.record,
+        message.loop,
+        message.since_ps,
+        message.until_ps,
+        layout.marker,
+        layout.detectors,
+        layout.after_ps,
+        layout.window_ps,
+        np.frombuffer(message.times_ps, "<i8"),
+        np.frombuffer(message.channels, np.uint8),
+        np.frombuffer(message.block_clicks, "<u2").reshape(-1, max(1, message.block_gates)),
+    )
 
 
 class Runner:
@@ -163,7 +219,9 @@ class Runner:
         folders.write_json(folder / "run.json", about)
         folders.write(folder / "schedule.json", to_json(schedule))
         journal = Journal.create(folder / "journal", self._header(schedule, rounds))
-        return self._take(_Taking(rid, folder, schedule, rounds, journal, about, observer or Observer()))
+        return self._take(
+            _Taking(rid, folder, schedule, rounds, journal, _Tags(folder), about, observer or Observer())
+        )
 
     def resume(self, rid: int, schedule: Schedule, observer: Observer | None = None) -> Outcome:
         """Go on with the next round of a run that was cut short."""
@@ -186,6 +244,7 @@ class Runner:
                 schedule,
                 int(content.header["rounds"]),
                 journal,
+                _Tags(folder),
                 about,
                 observer or Observer(),
                 max(last_ps, int(end.get("time_ps", 0))),
@@ -209,6 +268,8 @@ class Runner:
         except BaseException:
             taking.journal.close()
             raise
+        finally:
+            taking.tags.close()
         records = taking.journal.next_record
         try:
             taking.journal.close(reason, **times)
@@ -259,6 +320,8 @@ class Runner:
                         waiting = True
                     case FinishedMessage():
                         return message
+                    case TagsMessage():
+                        pass  # kept above
             if self.stop_requested.is_set() and not stopping:
                 stopping = True
                 self._core.stop()
@@ -269,7 +332,8 @@ class Runner:
         raise RunError("the core went away without saying why; see the log of the host that runs it")
 
     def _keep(self, batch: list[Message], taking: _Taking) -> None:
-        """The batch's records on disk, together."""
+        """The batch's time tags on disk, then its records, together."""
+        taking.tags.write([message for message in batch if isinstance(message, TagsMessage)])
         taking.journal.extend(
             (message.number, taking.before_ps + message.time_ps, message.values)
             for message in batch

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,40 @@ class World(Protocol):
 
     def skip(self, segments: Sequence[tuple[Segment, int]], start_ps: int, duration_ps: int) -> None:
         """Account for time in which each segment was played so many times without a herald: counters, phases, drifts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TagLayout:
+    """Where a time tagger has an attempt.
+
+    marker:      channel of the start marker, one tag per attempt
+    detectors:   channels of the attempt's gates, in the order of the gates
+    after_ps:    how long after the marker the gates open, ps
+    window_ps:   how long they are open, ps
+    """
+
+    marker: int
+    detectors: tuple[int, ...]
+    after_ps: int
+    window_ps: int
+
+
+@runtime_checkable
+class TaggingWorld(Protocol):
+    """A world with a time tagger."""
+
+    def tag_layout(self, body: Segment) -> TagLayout | None:
+        """Where the tags of an attempt are; None if its gates do not open and close together."""
+        ...
+
+    def tagged(
+        self, since_ps: int, until_ps: int, quiet: Sequence[tuple[Segment, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Times and channels of all tags in a stretch of time that has passed, in order of time.
+
+        quiet:  attempts of this time that were skipped because nothing clicked in their gates, with their starts
+        """
         ...
 
 

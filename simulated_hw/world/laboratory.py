@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from labctl.clock import Clock, VirtualClock
 from labctl.errors import ConfigError
-from labctl.sim.played import Clicks, Odds, PlayedPulse, Segment
+from labctl.sim.played import Clicks, Odds, PlayedPulse, Segment, TagLayout
 from simulated_hw.world import parameters as values
 from simulated_hw.world import photon
 from simulated_hw.world.atoms import Atoms
@@ -53,6 +54,8 @@ Part = (
     | CardWiring
 )
 ChoiceT = TypeVar("ChoiceT")
+OPENED = 64
+"""Plays remembered for the background between their gates."""
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
 MARKER = 2
@@ -124,6 +127,9 @@ class Laboratory:
         self._mains = None if p.mains is None else Mains(p.mains.frequency_hz, p.mains.start_turns)
         self._readings = Readings()
         self._clicks = self.rng("clicks")
+        self._stray = self.rng("background tags")
+        self._opened: deque[tuple[Reading, int]] = deque(maxlen=OPENED)
+        """What was played last with detectors open, with its start."""
         self._gates = MidpointGates(p, self.rng("gates"), self._phase.walk, self._counters, self._tagger)
         self._parts = self._name_parts()
         self._drifted_s = 0.0
@@ -235,6 +241,7 @@ class Laboratory:
             if any("align_1550" in beams for beams in reading.beams):
                 self._gates.dazzle(reading, scene.arms, scene.detectors, self._nanowires)
             if reading.midpoint_gates:
+                self._opened.append((reading, start_ps))
                 clicks.update(self._gates.clicks(reading, start_ps, scene.arms, scene.detectors))
             clicks.update(
                 {g.into: Clicks(self._phase.lock_clicks(g.duration_ps)) for g in reading.lock_gates}
@@ -259,6 +266,7 @@ class Laboratory:
             }
             if not reading.midpoint_gates:
                 return held
+            self._opened.extend((reading, start_ps) for start_ps in starts_ps[-OPENED // 2 :])
             counts = self._gates.counts(reading, np.array(starts_ps, np.int64), scene.arms, scene.detectors)
             self._count_background(starts_ps[-1] + segment.duration_ps, scene)
             return held | {
@@ -302,6 +310,56 @@ class Laboratory:
             self._pmt.advance(start_ps)
             self._atoms.pass_time(played, duration_ps / 1e12, scene.lights)
             self._pmt.advance(start_ps + duration_ps)
+
+    def tag_layout(self, body: Segment) -> TagLayout | None:
+        """Where the time tagger has an attempt: see labctl.sim.played.TaggingWorld."""
+        with self.lock:
+            reading = self._readings.of(body)
+            gates = [gate for _, gate in reading.midpoint_gates]
+            spans = {(gate.start_ps, gate.duration_ps) for gate in gates}
+            if not reading.attempt or len(spans) != 1 or any(gate.threshold != 1 for gate in gates):
+                return None
+            ((start_ps, window_ps),) = spans
+            detectors = tuple(detector for detector, _ in reading.midpoint_gates)
+            return TagLayout(MARKER, detectors, start_ps - self._marked_ps(reading), window_ps)
+
+    def tagged(
+        self, since_ps: int, until_ps: int, quiet: Sequence[tuple[Segment, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """What the time tagger recorded, with the markers of the attempts that were skipped."""
+        with self.lock:
+            times, channels = self._tagger.between(since_ps, until_ps)
+            skipped = [(self._readings.of(body), start_ps) for body, start_ps in quiet]
+            more = [(start_ps + self._marked_ps(reading), MARKER) for reading, start_ps in skipped]
+            more += self._background(since_ps, until_ps, [*self._opened, *skipped])
+            more = [tag for tag in more if since_ps <= tag[0] < until_ps]
+            if more:
+                times = np.concatenate([times, np.array([time for time, _ in more], np.int64)])
+                channels = np.concatenate([channels, np.array([channel for _, channel in more], np.int64)])
+                order = np.argsort(times, kind="stable")
+                times, channels = times[order], channels[order]
+            return times, channels.astype(np.uint8)
+
+    def _background(
+        self, since_ps: int, until_ps: int, opened: Sequence[tuple[Reading, int]]
+    ) -> list[tuple[int, int]]:
+        """Tags of background while no gate is open: in the gates it has been drawn with the rest.
+
+        The detectors' counts have it already (see ClickCounters), drawn as a number and without times.
+        """
+        found: list[tuple[int, int]] = []
+        detectors = self._scene(until_ps).detectors
+        for number, detector in enumerate(detectors):
+            clicks = self._stray.poisson(detector.noise_hz * (until_ps - since_ps) / 1e12)
+            for time_ps in self._stray.integers(since_ps, until_ps, clicks).tolist():
+                if not any(
+                    place == number
+                    and start_ps + gate.start_ps <= time_ps < start_ps + gate.start_ps + gate.duration_ps
+                    for reading, start_ps in opened
+                    for place, gate in reading.midpoint_gates
+                ):
+                    found.append((time_ps, number))
+        return found
 
     # the state of things now
     def _name_parts(self) -> dict[str, Part]:
@@ -454,6 +512,7 @@ class Laboratory:
         self, reading: Reading, outlook: Outlook, pattern: str, start_ps: int, scene: Scene
     ) -> dict[str, Clicks]:
         """Draw what caused the clicks and when, and leave the ions in the state that follows."""
+        self._opened.append((reading, start_ps))
         ways = outlook.causes(pattern)
         if len(ways) > 1:
             chances = [outlook.way_probability(way) for way in ways]
@@ -494,6 +553,9 @@ class Laboratory:
 
     def _mark(self, reading: Reading, start_ps: int) -> None:
         """Start marker on the tagger: the first 854 nm pulse of the attempt."""
-        begins = [pulses[0].start_ps for pulses in self._excitations(reading) if pulses]
         self._counters.add(MARKER, 1)
-        self._tagger.record(start_ps + min(begins), MARKER)
+        self._tagger.record(start_ps + self._marked_ps(reading), MARKER)
+
+    def _marked_ps(self, reading: Reading) -> int:
+        """When an attempt is marked, ps after its start."""
+        return min(pulses[0].start_ps for pulses in self._excitations(reading) if pulses)

@@ -7,6 +7,7 @@ are the world's clock in seconds; a part is brought up to date by ``advance(now)
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -278,6 +279,25 @@ class Tagger:
             if len(self._tags) > self.most_tags:
                 del self._tags[: len(self._tags) - self.most_tags // 2]
         return self._tags
+
+    def between(self, since_ps: int, until_ps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Times and channels of the tags kept in a stretch of time, in order of time."""
+        times: list[NDArray[np.int64]] = []
+        channels: list[NDArray[np.int64]] = []
+        for chunk, channel in reversed(self._fresh):  # chunks follow one another; within one any order goes
+            inside = (chunk >= since_ps) & (chunk < until_ps)
+            times.append(chunk[inside])
+            channels.append(channel[inside])
+            if len(chunk) and chunk.max() < since_ps:
+                break
+        else:
+            older = list(itertools.takewhile(lambda tag: tag[0] >= since_ps, reversed(self._tags)))
+            times.append(np.array([time for time, _ in older], np.int64))
+            channels.append(np.array([channel for _, channel in older], np.int64))
+        found, where = np.concatenate(times), np.concatenate(channels)
+        order = np.argsort(found, kind="stable")
+        order = order[found[order] < until_ps]
+        return found[order], where[order]
 
     def record(self, time_ps: int, channel: int) -> None:
         """Keep one tag; the oldest go when the memory is full."""
