@@ -398,8 +398,8 @@ class Laboratory:
                 coupling.step(drifted)
             for polariser in self._polarisers:
                 polariser.advance(time_s, drifted)
-            self._phase.advance(time_s)
             self._drifted_s = time_s
+        self._phase.advance(time_s)
         arms = self._arm(0), self._arm(1)
         return Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
 

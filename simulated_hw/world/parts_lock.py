@@ -11,18 +11,26 @@ class FibreLock:
 
     def __init__(self, *, lock_time_s: float = 0.5, enabled: bool = True) -> None:
         self.lock_time_s = lock_time_s
-        self.enabled = self.locked = enabled
-        self._now = 0.0
+        self.locked = enabled
+        self._enabled = enabled
         self._lost = False
         self._since: float | None = None
 
-    def advance(self, now_s: float) -> None:
-        """Find the lock again, if it is on, up to ``now_s``."""
-        self._now = now_s
-        if not self.enabled:
+    @property
+    def enabled(self) -> bool:
+        """Whether the servo is on; off, it forgets that it lost the lock."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
+        self._enabled = on
+        if not on:
             self.locked = self._lost = False
             self._since = None
-        elif not self.locked and not self._lost:
+
+    def advance(self, now_s: float) -> None:
+        """Find the lock again, if it is on, up to ``now_s``."""
+        if self._enabled and not self.locked and not self._lost:
             self._since = now_s if self._since is None else self._since
             if now_s - self._since >= self.lock_time_s:
                 self.locked, self._since = True, None

@@ -86,8 +86,8 @@ def test_unlocked_it_walks_as_the_bare_fibre_and_locks_again() -> None:
     phase.advance(20.0)
     assert not phase.lock.locked  # it does not come back by itself
     phase.lock.enabled = False
-    phase.advance(21.0)
     phase.lock.enabled = True
+    phase.advance(21.0)
     phase.advance(21.1)
     assert not phase.lock.locked and not phase.lock.steady()
     phase.advance(22.0)
