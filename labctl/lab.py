@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import inspect
@@ -22,6 +23,8 @@ from labctl.transport import Transport, connect
 from labctl.units import parse_quantity, s
 
 Connect = Callable[[str, str, float], Transport]
+SEQUENCE, PROCEDURE = "Schedule", "Figures"
+"""What a function in ``sequences/`` returns if it is one."""
 DRIVERS, SIMULATORS = "labctl.drivers", "labctl.simulators"
 """Entry point groups: installed packages provide drivers, and simulated instruments of the same names."""
 
@@ -206,21 +209,46 @@ def device_maker(config: LabConfig, device: str, lab: Path, dial: Connect = conn
 
 def sequence_names(config: LabConfig, lab: Path) -> dict[str, str]:
     """Short name -> "module:function" of every sequence the lab file names, or that lies in ``sequences/`` under its own name."""
-    found = {
-        p.stem: f"sequences.{p.stem}:{p.stem}"
-        for p in sorted((lab / "sequences").glob("*.py"))
-        if p.stem != "__init__"
-    }
+    found = {name: f"sequences.{name}:{name}" for name, kind in library(lab).items() if kind == SEQUENCE}
     return {**found, **config.sequences}
+
+
+def procedure_names(lab: Path) -> list[str]:
+    """The procedures (several runs with something done between them) that lie in ``sequences/`` under their own names."""
+    return [name for name, kind in library(lab).items() if kind == PROCEDURE]
+
+
+def library(lab: Path) -> dict[str, str]:
+    """What each file in ``sequences/`` has a function of its own name for, by what that returns; nothing is imported.
+
+    SEQUENCE and PROCEDURE are kinds; a file that only serves others is left out, one that cannot be read counts as a sequence.
+    """
+    found: dict[str, str] = {}
+    for file in sorted((lab / "sequences").glob("*.py")):
+        try:
+            parts = ast.parse(file.read_text(encoding="utf-8")).body
+        except (OSError, SyntaxError, UnicodeDecodeError):
+            found[file.stem] = SEQUENCE  # importing it will say what is wrong
+            continue
+        for part in parts:
+            if isinstance(part, ast.FunctionDef) and part.name == file.stem:
+                found[file.stem] = ast.unparse(part.returns) if part.returns else SEQUENCE
+    return found
 
 
 def schedule(config: LabConfig, lab: Path, sequence: str, settings: Mapping[str, str]) -> Schedule:
     """Call a sequence with arguments given as text (``alpha=0.05``, ``window=60ns``) and return its schedule."""
     names = sequence_names(config, lab)
     if sequence not in names:
+        procedures = procedure_names(lab)
+        if sequence in procedures:
+            raise ConfigError(
+                f"{sequence} is a procedure (several runs), not a sequence; `labctl demo` takes the one its lab file names"
+            )
         near = difflib.get_close_matches(sequence, list(names), 1)
         raise ConfigError(
             f"no sequence {sequence!r}{f'; did you mean {near[0]!r}?' if near else ''}; there are {', '.join(names)}"
+            + (f"; procedures, for `labctl demo`: {', '.join(procedures)}" if procedures else "")
         )
     function = load(names[sequence], lab)
     signature = inspect.signature(function)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from calibration_parts import QUIET, agrees, take
+from scipy.signal import fftconvolve
 from world_lab import VALUES
 
 from sequences.arrival import arrival
@@ -46,7 +47,7 @@ def etalon_share(lead_s: float, window_s: float) -> float:
     t = np.arange(0, window_s - lead_s, step)
     field = np.exp(-t / (2 * decay)) / math.sqrt(decay)
     response = math.pi * fwhm * np.exp(-math.pi * fwhm * t)
-    passed = np.convolve(field, response)[: t.size] * step
+    passed = fftconvolve(field, response)[: t.size] * step
     return float((passed**2).sum() * step)
 
 
