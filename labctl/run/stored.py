@@ -41,11 +41,9 @@ def stored_pair(table: Table, arguments: Mapping[str, Any]) -> Calibration:
 def _fitted(pairs: list[memory.StoredPair]) -> memory.Decay | None:
     """The fit; None where there are too few storage times or rounds, or no decay to be seen in them."""
     try:
-        decay = memory.fit_decay(pairs)
-        decay.model()
+        return memory.fit_decay(pairs)
     except LimitError:
         return None
-    return decay
 
 
 def stored_products(
@@ -86,11 +84,11 @@ def _panels(pairs: list[memory.StoredPair], decay: memory.Decay | None) -> list[
     times = np.array([pair.time_s for pair in pairs])
     empty = (np.zeros(0), np.zeros(0))
     wave = zz = fidelity = empty
-    if decay is not None and len(times):
-        model = decay.model()
-        wave = finely(times, lambda t: model.coherence * np.exp(-t / model.lifetime_s))
-        zz = finely(times, lambda t: model.zz - model.zz_loss_hz * t)
-        fidelity = finely(times, lambda t: np.array([model.fidelity(float(x)) for x in t]))
+    if decay is not None:
+        c, tau, z, k = (one.value for one in (decay.coherence, decay.lifetime, decay.zz, decay.zz_loss))
+        wave = finely(times, lambda t: c * np.exp(-t / tau))
+        zz = finely(times, lambda t: np.maximum(0.0, z - k * t))
+        fidelity = finely(times, lambda t: (1 + 2 * c * np.exp(-t / tau) + np.maximum(0.0, z - k * t)) / 4)
 
     def curve(
         label: str, values: list[Estimate], fine: tuple[FloatArray, FloatArray], sign: int = 1
