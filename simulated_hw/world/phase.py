@@ -40,11 +40,6 @@ class Regime(NamedTuple):
     jitter_time_s: float = 1e-5
     swings: tuple[Swing, ...] = ()
 
-    def variance(self, apart_s: float) -> float:
-        """Variance of the random part of φ(t + apart) - φ(t), rad²."""
-        jitter = -2 * self.jitter_rad**2 * math.expm1(-abs(apart_s) / self.jitter_time_s)
-        return self.diffusion_rad2_per_s * abs(apart_s) + jitter
-
     def swung(self, time_ps: int) -> float:
         """The part that is no noise, ramp and sinusoids, rad."""
         time_s = time_ps / PS_PER_S
@@ -56,9 +51,12 @@ class Regime(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def blur(regime: Regime, span_s: float) -> float:
-    """Contrast that a fringe keeps over a slot of this length, relative to its middle: mean of exp(-variance / 2)."""
-    away = (np.arange(32) + 0.5) / 32 * span_s / 2
-    return float(np.mean([math.exp(-regime.variance(s) / 2) for s in away.tolist()]))
+    """Contrast that the walk leaves of a fringe over a slot of this length, relative to its middle.
+
+    The jitter at the middle stands for that of the whole slot: the mean contrast is the same.
+    """
+    lost = regime.diffusion_rad2_per_s * span_s / 4
+    return 1.0 if lost < 1e-12 else -math.expm1(-lost) / lost
 
 
 @functools.lru_cache(maxsize=16)
