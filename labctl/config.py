@@ -206,6 +206,8 @@ class LabConfig(msgspec.Struct, frozen=True):
     effective: dict[str, Any]
     """The merged tables as plain data, for the record of a run."""
     description: str = ""
+    links: list[tuple[str, str]] = []
+    """Pairs of nodes that a fibre and a common clock join; none: all of them."""
 
     @property
     def nodes(self) -> list[str]:
@@ -213,7 +215,19 @@ class LabConfig(msgspec.Struct, frozen=True):
         return list(dict.fromkeys(name.partition(".")[0] for name in self.device))
 
 
-_TOP = ("name", "description", "extends", "hub", "device", "line", "sequences", "core", "world", "demo")
+_TOP = (
+    "name",
+    "description",
+    "extends",
+    "links",
+    "hub",
+    "device",
+    "line",
+    "sequences",
+    "core",
+    "world",
+    "demo",
+)
 T = TypeVar("T")
 
 
@@ -254,6 +268,7 @@ def build(file: Path, tables: dict[str, Any]) -> LabConfig:
         demo=_convert(file, "demo", tables["demo"], DemoConfig) if "demo" in tables else None,
         effective=tables,
         description=str(tables.get("description", "")),
+        links=_convert(file, "links", tables.get("links", []), list[tuple[str, str]]),
     )
     _check(config, file)
     return config

@@ -13,38 +13,107 @@ from labctl.errors import StorageError
 
 if TYPE_CHECKING:
     from labctl.config import LabConfig
+    from labctl.core.artiq.device_db import DeviceDb
     from labctl.schedule.items import Schedule
+    from labctl.schedule.problem import Problem
 
 config_option = click.option("--config", metavar="CONFIG", help="Lab file, or its name in configs/. Default: the one configs/default names.")  # fmt: skip
 
 
+core_option = click.option("--core", type=click.Choice(["sim", "artiq", "nidaq"]), default="sim", show_default=True, help="Also check what this core can play.")  # fmt: skip
+device_db_option = click.option("--device-db", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="device_db.py of the ARTIQ system. Default: the lab file's.")  # fmt: skip
+
+
 def _schedule(sequence: str, pairs: tuple[str, ...], config: str | None) -> tuple[Schedule, LabConfig]:
+    """The schedule of a sequence, or of a JSON file, and the lab it is for."""
     from labctl import lab as labs
+    from labctl.schedule.items import from_json
 
     loaded, lab = places.load_config(config)
+    if sequence.endswith(".json"):
+        if pairs:
+            raise click.UsageError("--set is for sequences; a schedule in a JSON file has no arguments left")
+        try:
+            return from_json(Path(sequence).read_bytes()), loaded
+        except OSError as error:
+            raise StorageError(f"{sequence}: cannot be read ({error.strerror})") from None
     return labs.schedule(loaded, lab, sequence, places.settings(pairs)), loaded
 
 
+def _device_db(given: Path | None, config: LabConfig) -> DeviceDb:
+    from labctl.core.artiq.device_db import read
+
+    table = config.core.artiq
+    if given is None and not table.device_db:
+        raise click.UsageError("give --device-db FILE, or device_db in [core.artiq] of the lab file")
+    return read(given or config.path.parent / table.device_db)
+
+
+def _problems(schedule: Schedule, config: LabConfig, core: str, device_db: Path | None) -> list[Problem]:
+    """What is wrong with a schedule on the lab's lines, and on a core."""
+    from labctl.schedule.check import check
+
+    found = check(schedule, config.line, links=config.links)
+    if found or core == "sim":
+        return found
+    if core == "nidaq":
+        from labctl.core.nidaq.rules import check as check_for_card
+
+        return check_for_card(schedule, config.line, config.core.nidaq)
+    from labctl.core.artiq.compile import problems
+
+    return problems(schedule, config.line, config.core.artiq, _device_db(device_db, config))
+
+
+def _schema(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from labctl.schedule.items import schema_text
+
+        click.echo(schema_text(), nl=False)
+        context.exit()
+
+
 @click.command("check")
-@click.argument("sequence")
+@click.argument("sequence", metavar="SEQUENCE|FILE.json")
 @set_option
 @config_option
+@core_option
+@device_db_option
+@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_schema, help="Print the JSON Schema of schedules and do nothing else.")  # fmt: skip
 @json_option
-def check_command(sequence: str, pairs: tuple[str, ...], config: str | None, as_json: bool) -> None:
-    """Check SEQUENCE against the lines of the lab and list every problem with its place; exit code 1 if there is one.
+def check_command(
+    sequence: str,
+    pairs: tuple[str, ...],
+    config: str | None,
+    core: str,
+    device_db: Path | None,
+    as_json: bool,
+) -> None:
+    """Check SEQUENCE, or a schedule in a JSON file, against the lines of the lab: every problem with its block and its
+    time in it; exit code 1 if there is one.
 
     \b
       labctl check link
       labctl check link --set window=0.5ns --config ca40_10km
+      labctl check link --core artiq --device-db device_db.py
+      labctl check mine.json
+      labctl check --schema > schedule.schema.json
     """
-    from labctl.schedule.check import check
+    from labctl.errors import ScheduleError
+    from labctl.schedule.problem import Problem
 
-    schedule, loaded = _schedule(sequence, pairs, config)
-    problems = check(schedule, loaded.line)
+    name = Path(sequence).stem
+    try:
+        schedule, loaded = _schedule(sequence, pairs, config)
+        name = schedule.name
+        problems = _problems(schedule, loaded, core, device_db)
+        on = f"{loaded.name}{'' if core == 'sim' else f' with core {core}'}"
+    except ScheduleError as error:
+        problems, on = [Problem(name, 0, "", str(error))], ""
     if as_json:
         show_text.print_json(problems)
     elif not problems:
-        click.echo(f"{schedule.name} can run on {loaded.name}: no problem found")
+        click.echo(f"{name} can run on {on}: no problem found")
     for problem in () if as_json else problems:
         click.echo(str(problem))
     if problems:
@@ -101,7 +170,7 @@ def draw_command(
 @set_option
 @config_option
 @click.option("--core", "core", type=click.Choice(["artiq"]), required=True, help="Which real-time core to compile for.")  # fmt: skip
-@click.option("--device-db", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="device_db.py of the ARTIQ system. Default: the lab file's.")  # fmt: skip
+@device_db_option
 @click.option("--how", "ways", multiple=True, metavar="BLOCK=HOW", help="Emit BLOCK as source, table or dma, whatever would be chosen.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="FOLDER", help="Folder for the experiment and what belongs to it.")  # fmt: skip
 def compile_command(
@@ -122,14 +191,9 @@ def compile_command(
       artiq_run --device-db device_db.py out/link.py rounds=100
     """
     from labctl.core.artiq.compile import compile_schedule
-    from labctl.core.artiq.device_db import read
 
     schedule, loaded = _schedule(sequence, pairs, config)
-    table = loaded.core.artiq
-    if device_db is None:
-        if not table.device_db:
-            raise click.UsageError("give --device-db FILE, or device_db in [core.artiq] of the lab file")
-        device_db = loaded.path.parent / table.device_db
-    made = compile_schedule(schedule, loaded.line, table, read(device_db), how=places.settings(ways))
+    table, db = loaded.core.artiq, _device_db(device_db, loaded)
+    made = compile_schedule(schedule, loaded.line, table, db, how=places.settings(ways))
     for path in made.write(output):
         click.echo(str(path))

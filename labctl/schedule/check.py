@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from labctl.errors import ScheduleError
 from labctl.schedule.items import (
@@ -18,9 +18,13 @@ from labctl.schedule.items import (
     Series,
     Together,
     Wait,
+    from_json,
+    to_json,
 )
 from labctl.schedule.line_check import LineCheck
 from labctl.schedule.lines import Line
+from labctl.schedule.link_check import LinkCheck
+from labctl.schedule.photon_check import PhotonCheck
 from labctl.schedule.problem import Path, Problem, Problems, inside
 from labctl.schedule.register_check import RegisterCheck
 from labctl.schedule.shape_check import ShapeCheck
@@ -42,11 +46,13 @@ def check(
     *,
     node_of: Callable[[str], str] = node_of,
     core_reaction_ps: int = 1 * us,
+    links: Iterable[tuple[str, str]] = (),
 ) -> list[Problem]:
     """All problems of a schedule on these lines; none means that it can be played.
 
     node_of:           node of a line's name, for hints
     core_reaction_ps:  shortest time from a herald click to what follows it
+    links:             pairs of nodes that a link joins; a schedule keeps to nodes that are joined. None given: all are
     """
     problems = Problems()
     path = (schedule.name or "schedule",)
@@ -55,12 +61,20 @@ def check(
             path, f"blocks nested more than {DEEPEST} deep", "put items side by side in one Series", time_ps=0
         )
         return problems.all()
+    try:
+        from_json(to_json(schedule))
+    except (ScheduleError, TypeError, ValueError) as error:
+        unlimited = " (an unbounded loop)" if "limit" in str(error) else ""
+        problems.add(path, f"{error}{unlimited}", "give every argument the type its item names", time_ps=0)
+        return problems.all()
     _sizes(schedule.body, path, problems)
     if problems.all():
         return problems.all()
     ShapeCheck(core_reaction_ps, problems).run(schedule.body, path)
     LineCheck(lines, node_of, problems).run(schedule.body, path)
+    PhotonCheck(lines, problems).run(schedule.body, path)
     RegisterCheck(problems).run(schedule.body, path)
+    LinkCheck(links, node_of, problems).run(schedule.body, path)
     return problems.all()
 
 

@@ -277,7 +277,14 @@ def from_json(data: bytes) -> Schedule:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of schedules, for other programs that write or read them."""
     schema = msgspec.json.schema(Schedule)
+    version = schema["$defs"]["Schedule"]["properties"]["version"]
+    version["const"] = SCHEDULE_VERSION
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "labctl schedule", **schema}
+
+
+def schema_text() -> str:
+    """The schema as the text that is published: docs/schedule.schema.json."""
+    return msgspec.json.format(msgspec.json.encode(json_schema(), order="sorted"), indent=2).decode() + "\n"
 
 
 def duration(item: Item) -> int | None:

@@ -23,6 +23,9 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_ps:        longest pulse, 0 for no limit
     lowest_hz, highest_hz:  the band of a tone line's frequency offset, Hz
     bright_on:         for detectors: lines whose light harms it; they must be off while its gate is open
+    photon_ps:         for lines whose pulse makes a photon: detector line -> ps from the beginning of the pulse until the photon
+                       arrives there; in an attempt, its gate must be open then
+    spoiled_by:        lines whose light destroys what such a pulse prepared: off from the pulse until the gate closes
     events_per_s:      most edges per second the core sustains on this line, 0 for no limit
     device:            the device whose output it switches ("" if none), for interlocks and drawing
     """
@@ -39,5 +42,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lowest_hz: float = -1e9
     highest_hz: float = 1e9
     bright_on: tuple[str, ...] = ()
+    photon_ps: dict[str, int] = {}
+    spoiled_by: tuple[str, ...] = ()
     events_per_s: float = 0.0
     device: str = ""

@@ -281,7 +281,7 @@ def refuse(schedule: Schedule, config: LabConfig, core: str = "sim") -> None:
     if core == "nidaq":
         found = check_for_card(schedule, config.line, config.core.nidaq)
     else:
-        found = check(schedule, config.line)
+        found = check(schedule, config.line, links=config.links)
     problems = [str(problem) for problem in found]
     if problems:
         raise ScheduleError(

@@ -1,6 +1,7 @@
 """Schedules as JSON: the same schedule back, the same bytes each time, mistakes named."""
 
 import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from schedule_parts import storable_schedules, straight_items
 from labctl.errors import ScheduleError
 from labctl.schedule.check import check
 from labctl.schedule.items import (
+    SCHEDULE_VERSION,
     Branch,
     Draw,
     Item,
@@ -21,6 +23,7 @@ from labctl.schedule.items import (
     duration,
     from_json,
     json_schema,
+    schema_text,
     to_json,
 )
 from labctl.schedule.timeline import flatten
@@ -90,3 +93,11 @@ def test_json_schema_describes_every_item() -> None:
 def test_a_schedule_read_back_has_the_same_problems() -> None:
     schedule = Schedule("s", Series((Pulse("a", -1), Repeat(0, Wait(1)))))
     assert check(from_json(to_json(schedule)), {}) == check(schedule, {})
+
+
+def test_the_published_schema_is_that_of_the_items() -> None:
+    """Written with `labctl check --schema > docs/schedule.schema.json`; the version of schedules stands in it."""
+    published = Path(__file__).parents[2] / "docs" / "schedule.schema.json"
+    assert published.read_text() == schema_text()
+    version = json.loads(published.read_text())["$defs"]["Schedule"]["properties"]["version"]
+    assert version["const"] == SCHEDULE_VERSION
