@@ -21,9 +21,10 @@ from labctl.schedule.items import (
     Series,
     Together,
     Wait,
+    duration,
 )
 from labctl.units import ns, us
-from sequences.link import NODES, PI_TIME, TURN, cooling
+from sequences.link import NODES, PI_TIME, REFERENCE, TURN, cooling
 
 CYCLE = 375 * us
 """Length of a reference cycle: as long as the link's cooling block and attempt over 10 km."""
@@ -40,6 +41,7 @@ def fringe(
     cycle: int = CYCLE,
     reference_contrast: float = 0.99,
     phase_diffusion_rad2_per_s: float = 15.0,
+    half: int = REFERENCE,
 ) -> Schedule:
     """One probe at one scan phase, drawn at random so that a drift does not look like a fringe.
 
@@ -48,14 +50,16 @@ def fringe(
     flight:            time of flight from a node to the midpoint, ps (5 km: 24.483 us)
     cycle:             length of a reference cycle, ps
     reference_contrast, phase_diffusion_rad2_per_s:  what the phase tracker assumes
+    half:              length of each half of the reference slot, ps
     """
     if points < 2 or TURN % points:
         raise ValueError(f"points must be 2 or more and divide {TURN} microturns, not {points}")
-    reference = cooling(flight, reference_contrast, phase_diffusion_rad2_per_s)
-    before = cycle - 295 * us
+    reference = cooling(flight, reference_contrast, phase_diffusion_rad2_per_s, half)
+    cooled = duration(reference) or 0
+    before = cycle - cooled
     probe_ends = PUMPING + PI_TIME + flight + PROBE
     if before < 0 or cycle < probe_ends:
-        raise ValueError(f"a cycle must last at least {max(295 * us, probe_ends)} ps, not {cycle}")
+        raise ValueError(f"a cycle must last at least {max(cooled, probe_ends)} ps, not {cycle}")
     body = Series(
         (
             Repeat(cycles_per_point, Series((Wait(before), reference), name="reference_cycle")),

@@ -37,6 +37,8 @@ PI_TIME = 10 * us
 """Length of a π pulse of the 729 nm qubit line at nominal amplitude."""
 EXCITATION = 2_250
 """Length of the 854 nm pulse, ps: 2.25 ns."""
+REFERENCE = 12 * us
+"""Each half of the phase-reference slot: 24 us in a cycle of 375 us are a duty of 6.4 %."""
 DECISION = 1_034 * ns
 """From the earliest arrival of a herald at a node to the next thing it does."""
 
@@ -53,6 +55,7 @@ def link(
     threshold: int = 5,
     reference_contrast: float = 0.99,
     phase_diffusion_rad2_per_s: float = 15.0,
+    reference: int = REFERENCE,
     echo: int = 0,
     stored: int = 0,
     checks: int = 0,
@@ -73,6 +76,7 @@ def link(
     readout:       length of the fluorescence window, ps
     threshold:     counts from which an ion is called bright
     reference_contrast, phase_diffusion_rad2_per_s:  what the phase tracker assumes
+    reference:     length of each half of the phase-reference slot, ps
     echo:          729 nm π pulses while the light and the herald travel, equally spaced (Carr-Purcell): none, 1 or more
     stored:        how long a heralded pair waits for its measurement, ps
     checks:        time after each measurement before the next round, ps: checks of ions, locks and levels
@@ -87,7 +91,9 @@ def link(
                 gates=("click_0", "click_1"),
                 outcomes={"00": "again", "10": "psi_plus", "01": "psi_minus", "11": "again"},
                 limit=limit,
-                every=Every(cool_every, cooling(flight, reference_contrast, phase_diffusion_rad2_per_s)),
+                every=Every(
+                    cool_every, cooling(flight, reference_contrast, phase_diffusion_rad2_per_s, reference)
+                ),
             ),
             Branch(
                 "herald",
@@ -128,12 +134,13 @@ def long_link(
     window: int = 60 * ns,
     limit: int = 10_000_000,
     phase_diffusion_rad2_per_s: float = 15.0,
+    reference: int = 31 * us,
     stored: int = 0,
     checks: int = 0,
 ) -> Schedule:
     """``link`` over 101 km of fibre: 50.5 km and 247.3 us from node to midpoint, and an echo on the way.
 
-    Arguments as those of ``link``.
+    Arguments as those of ``link``. A cycle is 1.02 ms; its reference slot of 62 us is a duty of 6 %.
     """
     return link(
         alpha,
@@ -142,19 +149,23 @@ def long_link(
         window=window,
         limit=limit,
         phase_diffusion_rad2_per_s=phase_diffusion_rad2_per_s,
+        reference=reference,
         echo=echo,
         stored=stored,
         checks=checks,
     )
 
 
-def cooling(flight: int, contrast: float, diffusion_rad2_per_s: float) -> Item:
-    """Reset, Doppler cooling with the 393 nm phase-reference slot inside, EIT cooling: 295 us."""
+def cooling(flight: int, contrast: float, diffusion_rad2_per_s: float, half: int = REFERENCE) -> Item:
+    """Reset, Doppler cooling with the 393 nm phase-reference slot inside, EIT cooling: 295 us, more over long fibres.
+
+    half:  length of each half of the reference slot, ps
+    """
     doppler = Together(
         (
             *(Pulse(f"{node}.{beam}", 150 * us) for node in NODES for beam in ("cool_397", "repump_866")),
-            *(Series((Wait(40 * us), *reference_light(node))) for node in NODES),
-            Series((Wait(40 * us + flight), *reference_gates())),
+            *(Series((Wait(40 * us), *reference_light(node, half))) for node in NODES),
+            Series((Wait(40 * us + flight), *reference_gates(half))),
         ),
         name="doppler",
     )
@@ -175,23 +186,23 @@ def cooling(flight: int, contrast: float, diffusion_rad2_per_s: float) -> Item:
     return Series((reset, doppler, eit, track), name="cooling", kind="free")
 
 
-def reference_light(node: str) -> tuple[Item, ...]:
-    """24 us of 393 nm reference light: 12 us at a quarter turn, 12 us in phase (the bias is on Alice's side)."""
+def reference_light(node: str, half: int = REFERENCE) -> tuple[Item, ...]:
+    """393 nm reference light: half of it at a quarter turn, half in phase (the bias is on Alice's side)."""
     line = f"{node}.reference_393"
     first = 0.25 if node == "alice" else 0.0
     return (
         Tone(line, phase_turns=first, amplitude=1.0),
-        Pulse(line, 12 * us),
+        Pulse(line, half),
         Tone(line, phase_turns=0.0),
-        Pulse(line, 12 * us),
+        Pulse(line, half),
     )
 
 
-def reference_gates() -> tuple[Item, ...]:
+def reference_gates(half: int = REFERENCE) -> tuple[Item, ...]:
     """Both detectors open for the two halves of the reference slot."""
     return tuple(
-        Together(tuple(Gate(f"charlie.snspd_{d}", 12 * us, f"reference_{half}{d}") for d in (0, 1)))
-        for half in ("q", "i")
+        Together(tuple(Gate(f"charlie.snspd_{d}", half, f"reference_{part}{d}") for d in (0, 1)))
+        for part in ("q", "i")
     )
 
 

@@ -32,7 +32,7 @@ class Columns(Table):
         if not rows:
             return
         names = list(rows[0][2])
-        if self._chunks and names != list(self._chunks):
+        if self._chunks and set(names) != set(self._chunks):
             raise DataError(
                 f"blocks with different columns: {', '.join(self._chunks)} and {', '.join(names)}"
             )

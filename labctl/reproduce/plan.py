@@ -161,9 +161,12 @@ def load(path: Path) -> Plan:
     for name in file.published:
         source = path.parent / name
         try:
-            published |= msgspec.convert(read_toml(source), dict[str, Published])
+            more = msgspec.convert(read_toml(source), dict[str, Published])
         except msgspec.ValidationError as error:
             raise ConfigError(f"{source}: {error}") from None
+        if twice := published.keys() & more.keys():
+            raise ConfigError(f"{path}: {min(twice)!r} stands in two files of published figures")
+        published |= more
     plan = Plan(path.stem, path.resolve(), file.title, file.run, file.row, file.figure, published, file.notes)
     _check(plan)
     return plan
