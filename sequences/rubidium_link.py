@@ -71,7 +71,7 @@ def rubidium_link(
     fibre_km: float = 11.0,
     alpha: float = 0.025,
     measure: str = "fidelity",
-    window: int = 100 * ns,
+    window: int = 120 * ns,
     window_lead: int = 4 * ns,
     attempts: int = 5,
     pumping: int = 3 * ms,
