@@ -10,12 +10,13 @@ SOURCES := labctl drivers sequences simulated_hw tests benchmarks
 export MPLBACKEND := Agg
 
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo test check lint format types imports bench soak clean
+.PHONY: help setup setup-dev demo pictures test check lint format types imports bench soak clean
 
 help:
 	@echo "make setup      labctl in $(VENV)"
 	@echo "make demo       a simulated lab with two nodes, from nothing to heralded pairs"
 	@echo "make test       all tests"
+	@echo "make pictures   draw the pictures of docs/sequences.md again"
 	@echo "make check      formatting, lint, types, who imports whom"
 	@echo "make bench      benchmarks against other libraries"
 	@echo "make soak       all instruments at 10 Hz for 5 minutes with random faults: what leaks, what stays hidden"
@@ -48,6 +49,9 @@ $(VENV)/.setup-bench: pyproject.toml | $(BIN)/python
 
 demo: setup
 	@$(BIN)/labctl demo
+
+pictures: setup
+	@grep '^labctl draw .* -o docs/pictures/' docs/sequences.md | while read -r command; do $(BIN)/$$command || exit 1; done
 
 test: setup-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --reruns 2 --only-rerun "AssertionError|ConfigError|NoAnswerError|TimeoutError|Failed"

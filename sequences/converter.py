@@ -26,7 +26,7 @@ def converter(
     """
     body = Series(
         (
-            *(_probe(node, frequency_hz, flight, pulse) for node in NODES),
+            *(probe(node, frequency_hz, flight, pulse) for node in NODES),
             Together(tuple(Gate(f"charlie.snspd_{d}", dark, f"dark_{d}") for d in (0, 1)), name="dark"),
             Report(RECORD),
         ),
@@ -42,7 +42,7 @@ def converter(
     )
 
 
-def _probe(node: str, frequency_hz: float, flight: int, pulse: int) -> Item:
+def probe(node: str, frequency_hz: float, flight: int, pulse: int) -> Item:
     """Light of one node and the gates it arrives in; 2 ms, so that the light's duty stays small."""
     line = f"{node}.reference_393"
     light = Series(
