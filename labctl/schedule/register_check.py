@@ -33,15 +33,20 @@ class _Known:
     written:      registers that have been written on every way to this point
     values:       register -> all values it can have, for registers that have few
     heralded:     outcome register -> registers that are written unless it says "timeout"
+    drawn, old:   registers that hold a drawn setting; those of them that an attempt loop has ended since
     """
 
     written: set[str] = field(default_factory=set[str])
     values: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     heralded: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    drawn: set[str] = field(default_factory=set[str])
+    old: set[str] = field(default_factory=set[str])
 
     def copy(self) -> _Known:
         """A copy to go into a case of a branch with."""
-        return _Known(set(self.written), dict(self.values), dict(self.heralded))
+        return _Known(
+            set(self.written), dict(self.values), dict(self.heralded), set(self.drawn), set(self.old)
+        )
 
     def write(self, register: str, values: frozenset[str] | None = None) -> None:
         """Note that a register now has one of these values, or any."""
@@ -97,6 +102,8 @@ class RegisterCheck:
                 if not item.into:
                     self._add(path, "a Draw without a register", 'name one: into="..."')
                 known.write(item.into, frozenset(str(k) for k in range(len(item.weights))))
+                known.drawn.add(item.into)
+                known.old.discard(item.into)
                 if item.source == "qrng":
                     known.write(f"{item.into}.block")
             case Feedback():
@@ -162,6 +169,7 @@ class RegisterCheck:
         known.written -= inner.written
         known.heralded[item.into] = inner.written
         known.values.update(inner.values)
+        known.old |= known.drawn
 
     def _interleaved(self, body: Item, path: Path, known: _Known) -> None:
         """A block interleaved into an attempt loop: its trackers see its own gates, and only counts are kept."""
@@ -187,6 +195,7 @@ class RegisterCheck:
 
     def _branch(self, item: Branch, path: Path, known: _Known) -> None:
         self._read(item.on, "the branch", path, known)
+        self._new(item.on, "the branch", path, known)
         if item.on in known.written:
             self._total(item, path, known.values.get(item.on))
         ends: list[_Known] = []
@@ -203,6 +212,8 @@ class RegisterCheck:
                     known.values[register] = values | known.values.get(register, frozenset())
                 for register, names in end.heralded.items():
                     known.heralded.setdefault(register, names)
+                known.drawn |= end.drawn
+            known.old = set[str].union(*(end.old for end in ends))
 
     def _total(self, item: Branch, path: Path, values: frozenset[str] | None) -> None:
         if values is None:
@@ -229,6 +240,7 @@ class RegisterCheck:
 
     def _feedback(self, item: Feedback, path: Path, known: _Known) -> None:
         self._read(item.register, "the feedback", path, known, item.line)
+        self._new(item.register, "the feedback", path, known, item.line)
         values = known.values.get(item.register, frozenset())
         if item.register.endswith(".sigma_rad") or any(not value.isdigit() for value in values):
             self._add(
@@ -236,6 +248,16 @@ class RegisterCheck:
                 f"the phase is fed back from {item.register!r}, which is not an integer",
                 "feed back from a tracked phase, a count or a drawn setting",
                 line=item.line,
+            )
+
+    def _new(self, register: str, reader: str, path: Path, known: _Known, line: str = "") -> None:
+        """What is done after a herald must not have been settled before it."""
+        if register in known.old:
+            self._add(
+                path,
+                f"a setting is drawn before the herald: {reader} uses {register!r} after it",
+                "draw it after the attempt loop: settings must not exist while the pair is being made",
+                line=line,
             )
 
     def _read(self, register: str, reader: str, path: Path, known: _Known, line: str = "") -> None:

@@ -142,3 +142,43 @@ def test_a_setting_drawn_while_the_pair_is_made_is_refused(measure: str) -> None
         body = Series((one, *link.body.items[1:]), name="link")
         problems = [str(problem) for problem in check(Schedule("link", body, "heralded_pair"), config.line)]
         assert any("a setting is drawn before the herald" in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("measure", ["fidelity", "tomography", "bell"])
+def test_a_setting_drawn_before_the_attempts_is_refused(measure: str) -> None:
+    """The link with its draws before the attempt loop and none after: the checker names the branch that uses them."""
+    config = load(ROOT / "configs" / "ca40_10km.toml")
+    link = labs.schedule(config, ROOT, "link", {"measure": measure})
+    assert isinstance(link.body, Series)
+    found: list[Draw] = []
+    rest = tuple(without_draws(part, found) for part in link.body.items)
+    once = {one.into: one for one in found}
+    assert len(once) == (2 if measure == "bell" else 1)
+    body = Series((*once.values(), *rest), name="link")
+    problems = [str(problem) for problem in check(Schedule("link", body, "heralded_pair"), config.line)]
+    for register in once:
+        text = f"a setting is drawn before the herald: the branch uses {register!r} after it"
+        assert any(text in problem for problem in problems), problems
+
+
+def without_draws(item: Item, found: list[Draw]) -> Item:
+    """The item without its draws, which are put into ``found``."""
+    match item:
+        case Series():
+            found += [part for part in item.items if isinstance(part, Draw)]
+            left = tuple(without_draws(part, found) for part in item.items if not isinstance(part, Draw))
+            return Series(left, item.name, item.kind, item.reaction)
+        case Branch():
+            return Branch(item.on, {name: without_draws(case, found) for name, case in item.cases.items()})
+        case _:
+            return item
+
+
+def test_a_scanned_value_may_be_drawn_before_the_attempts_it_is_for() -> None:
+    """Drawn, used to choose the attempt, and reported after the herald: no setting of a measurement."""
+    config = load(ROOT / "configs" / "ca40_10km.toml")
+    link = labs.schedule(config, ROOT, "link", {})
+    assert isinstance(link.body, Series)
+    loop, after = link.body.items[0], link.body.items[1]
+    body = Series((Draw("scan", (1.0, 1.0)), Branch("scan", {"0": loop, "1": loop}), after), name="link")
+    assert check(Schedule("link", body, "heralded_pair"), config.line) == []
