@@ -43,7 +43,16 @@ class Straight:
     """(line, part of its tone: 0 frequency, 1 phase, 2 amplitude) that a pulse takes from before the piece."""
     leaves: dict[str, ToneState]
     """Tones at the end of the piece; NaN where inherited."""
-    _segments: dict[tuple[float, ...], Segment] = field(default_factory=dict[tuple[float, ...], Segment])
+    inherits_from: tuple[str, ...] = ()
+    """The lines of ``inherits``."""
+    _segments: dict[tuple[ToneState, ...], Segment] = field(
+        default_factory=dict[tuple[ToneState, ...], Segment]
+    )
+
+    def __post_init__(self) -> None:
+        self.inherits_from = tuple(dict.fromkeys(line for line, _ in self.inherits))
+        self._wholly = {line: left for line, left in self.leaves.items() if not any(map(math.isnan, left))}
+        self._partly = {line: left for line, left in self.leaves.items() if line not in self._wholly}
 
     @property
     def duration_ps(self) -> int:
@@ -63,7 +72,7 @@ class Straight:
 
     def segment(self, tones: Mapping[str, ToneState]) -> Segment:
         """The piece with the tones that hold now."""
-        key = self.inherited(tones)
+        key = tuple([tones.get(line, NOMINAL) for line in self.inherits_from])
         found = self._segments.get(key)
         if found is None:
             if len(self._segments) > 64:  # tones fed back from a measured phase hardly ever repeat
@@ -77,9 +86,9 @@ class Straight:
 
     def after(self, tones: dict[str, ToneState]) -> None:
         """Bring ``tones`` to the end of the piece."""
-        for line, left in self.leaves.items():
-            old = tones.get(line, NOMINAL)
-            tones[line] = _filled(left, old)
+        for line, left in self._partly.items():
+            tones[line] = _filled(left, tones.get(line, NOMINAL))
+        tones.update(self._wholly)
 
     def _resolve(self, tones: Mapping[str, ToneState]) -> Segment:
         line = self.timeline
@@ -108,6 +117,17 @@ class AttemptLoop:
     tracks: tuple[Track, ...]
     deciding: tuple[int, ...]
     """Places, among the body's gates in order of time, of the gates that decide."""
+    _known: tuple[tuple[float, ...], tuple[Segment | None, Segment]] | None = None
+    """What it inherits from before the loop, and its segments with that."""
+
+    def __post_init__(self) -> None:
+        given = dict.fromkeys(self.body.inherits)
+        if self.between is not None:
+            left = self.between.leaves
+            given = {
+                (line, part): None for line, part in given if math.isnan(left.get(line, UNSET)[part])
+            } | dict.fromkeys(self.between.inherits)
+        self._given = tuple(given)
 
     def outcome(self, pattern: str) -> str:
         """What a click pattern of all gates of the body means."""
@@ -118,6 +138,15 @@ class AttemptLoop:
 
         CoreError if a tone would not be the same the first time as later: a loop is not unrolled.
         """
+        given = tuple([tones.get(line, NOMINAL)[part] for line, part in self._given])
+        if self._known is None or self._known[0] != given:
+            self._known = given, self._segments(dict(tones))
+        if self.between is not None:
+            self.between.after(tones)
+        self.body.after(tones)
+        return self._known[1]
+
+    def _segments(self, tones: dict[str, ToneState]) -> tuple[Segment | None, Segment]:
         first = dict(tones)
         if self.between is not None:
             self.between.after(tones)

@@ -8,6 +8,8 @@ laboratory time, so that a laser that unlocks is noticed as soon as its light wo
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -223,8 +225,9 @@ class SimCore:
             registers[item.into] = self.settings.draw(item.weights)
             registers[f"{item.into}.block"] = self.settings.block
             return
-        weights = np.asarray(item.weights, float)
-        registers[item.into] = int(self._rng.choice(len(weights), p=weights / weights.sum()))
+        steps = list(itertools.accumulate(item.weights))
+        place = bisect.bisect_right(steps, self._rng.random() * steps[-1])
+        registers[item.into] = min(place, len(steps) - 1)
 
     def _feed_back(self, item: Feedback) -> None:
         run = self._run
@@ -331,7 +334,8 @@ class SimCore:
         """Play these blocks and update the phase trackers from their clicks; the clicks of each gate of each block."""
         if not blocks or course.between is None or loop.between is None:
             return NO_SUMS
-        starts = [course.block_start_ps(block) for block in blocks]
+        first, period = course.block_start_ps(blocks[0]), course.period_ps
+        starts = [first + period * place for place in range(len(blocks))]
         with self._lock:
             counts = self._world.play_many(course.between, starts)
         times_s = (np.asarray(starts, np.int64) + course.block_ps) / PS_PER_S

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl.errors import ConfigError
 from labctl.sim.played import OpenGate, PlayedPulse
@@ -121,13 +123,24 @@ class Outlook:
             e.bright * e.transmission * seen for e, seen in zip(self.emitters, window.seen, strict=True)
         ]
         node = int(rng.random() * sum(likely) >= likely[0])
-        times = np.linspace(0.0, gate.duration_ps, max(TIME_STEPS, min(gate.duration_ps // 500, 1 << 14)))
-        late = (gate.start_ps - self.arrivals_ps[node] + times) / 1e12
-        density = self.packets[node].intensity(late)
-        cumulative = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
+        opens_ps = gate.start_ps - self.arrivals_ps[node]
+        times, cumulative = _arrivals(self.packets[node], opens_ps, gate.duration_ps)
         time = float(np.interp(rng.random() * float(cumulative[-1]), cumulative, times))
         time += float(rng.standard_normal()) * jitter_s * 1e12
         return int(min(max(time, 0.0), gate.duration_ps - 1))
+
+
+@functools.lru_cache(maxsize=32)
+def _arrivals(
+    packet: photon.Packet, opens_ps: int, duration_ps: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times after a gate opens, ps, and how much of a photon has come by then, relative.
+
+    opens_ps:  when the gate opens after the photon's earliest arrival
+    """
+    times = np.linspace(0.0, duration_ps, max(TIME_STEPS, min(duration_ps // 500, 1 << 14)))
+    density = packet.intensity((opens_ps + times) / 1e12)
+    return times, np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))
 
 
 class MidpointModel:

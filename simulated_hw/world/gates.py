@@ -93,12 +93,16 @@ class MidpointGates:
         """Count the clicks of a segment played ``count`` times over a stretch of time, without looking at each play."""
         found = self._plan(reading)
         pattern = self._fringe(found, arms, detectors)
-        for place, channel in enumerate(found.detector.tolist()):
-            cosine = self._phase.mean_cosine(start_ps, duration_ps, float(pattern.bias[place]))
-            mean = max(0.0, float(pattern.steady[place] + pattern.swing[place] * cosine))
-            span_s = float(found.span_ps[place]) / 1e12
-            seen = live_rate(mean / span_s, self._recovery) * span_s
-            self._counters.add(channel, int(self._rng.poisson(seen * count)))
+        cosines = self._phase.mean_cosine(start_ps, duration_ps, pattern.bias)
+        means = np.maximum(pattern.steady + pattern.swing * cosines, 0.0).tolist()
+        clicks = [0.0, 0.0]
+        for channel, mean, span_ps in zip(
+            found.detector.tolist(), means, found.span_ps.tolist(), strict=True
+        ):
+            span_s = span_ps / 1e12
+            clicks[channel] += live_rate(mean / span_s, self._recovery) * span_s * count
+        for channel, expected in enumerate(clicks):
+            self._counters.add(channel, int(self._rng.poisson(expected)))
 
     def dazzle(
         self,

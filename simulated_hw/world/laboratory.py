@@ -128,6 +128,8 @@ class Laboratory:
         self._readings = Readings()
         self._clicks = self.rng("clicks")
         self._stray = self.rng("background tags")
+        self._outlooks: tuple[Reading, Scene, Outlook] | None = None
+        """The last one; a scene does not change."""
         self._opened: deque[tuple[Reading, int]] = deque(maxlen=OPENED)
         """What was played last with detectors open, with its start."""
         self._gates = MidpointGates(p, self.rng("gates"), self._phase.walk, self._counters, self._tagger)
@@ -469,7 +471,11 @@ class Laboratory:
         return first, second
 
     def _outlook(self, reading: Reading, scene: Scene) -> Outlook:
-        return self._model.outlook(reading, scene.arms, scene.detectors)
+        known = self._outlooks
+        if known is None or known[0] is not reading or known[1] is not scene:
+            known = (reading, scene, self._model.outlook(reading, scene.arms, scene.detectors))
+            self._outlooks = known
+        return known[2]
 
     def _aligned_output_w(self, node: int) -> float:
         """Power behind a converter's filters with the reference beam in alignment mode, W."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import functools
 import math
 from bisect import bisect_left, bisect_right
@@ -138,8 +139,10 @@ class PhaseWalk:
         self._forget()
         return phases
 
-    def mean_cosine(self, start_ps: int, duration_ps: int, bias_rad: float) -> float:
+    def mean_cosine(self, start_ps: int, duration_ps: int, bias_rad: Floats) -> Floats:
         """Expected mean of cos(φ + bias) over a stretch of time from ``start_ps`` on, given the slow part of φ at its start.
+
+        As many as there are biases.
 
         The stretch is long for jitter and sinusoids.
         """
@@ -147,10 +150,11 @@ class PhaseWalk:
         self.at(start_ps)
         place = bisect_left(self._times, start_ps)
         start_s, duration_s = start_ps / PS_PER_S, duration_ps / PS_PER_S
-        slow = self._walk[place] + regime.ramp_rad_per_s * start_s + bias_rad
+        slow = self._walk[place] + regime.ramp_rad_per_s * start_s
         exponent = complex(-regime.diffusion_rad2_per_s / 2 * duration_s, regime.ramp_rad_per_s * duration_s)
-        mean = 1.0 if abs(exponent) < 1e-9 else (np.exp(exponent) - 1) / exponent
-        return float((np.exp(1j * slow) * mean).real) * _fast_contrast(regime)
+        mean = 1.0 if abs(exponent) < 1e-9 else (cmath.exp(exponent) - 1) / exponent
+        phasor = cmath.rect(_fast_contrast(regime), slow) * mean
+        return phasor.real * np.cos(bias_rad) - phasor.imag * np.sin(bias_rad)
 
     def _regime_at(self, time_ps: int) -> Regime:
         if time_ps >= self._regimes[-1][0]:
