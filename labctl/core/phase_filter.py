@@ -12,10 +12,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from labctl.schedule.items import Valid
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 GRID = 128
+KEPT = 15 / 16
+"""Share of a cycle's clicks that still counts one cycle later, for the agreement."""
 FORGOTTEN_RAD2 = 60.0
 """Spread after which nothing is left of what was known, to the last digit: exp(-60 / 2) = 1e-13."""
 
@@ -40,6 +44,9 @@ class PhaseFilter:
         self._log_0: Floats = np.log((1 + fringe) / 2)
         self._log_1: Floats = np.log((1 - fringe) / 2)
         self._updated_s: float | None = None
+        self._contrast = contrast
+        self._biases: Floats = np.asarray(biases_rad, np.float64)
+        self._recent: Floats = np.zeros((len(biases_rad), 2))
 
     def follow(self, counts: Counts, times_s: Floats) -> None:
         """Take in cycles: ``counts`` of shape (cycles, slots, 2), clicks; ``times_s`` of shape (cycles,), end of each cycle, s."""
@@ -55,6 +62,8 @@ class PhaseFilter:
             np.maximum(gaps, 0.0) * self.diffusion_rad2_per_s,
         )
         self._updated_s = float(times_s[-1])
+        weights = KEPT ** np.arange(len(times_s) - 1, -1, -1)
+        self._recent = self._recent * KEPT ** len(times_s) + np.tensordot(weights, counts, 1)
 
     def estimate(self) -> tuple[float, float]:
         """Circular mean, rad in (-π, π], and circular standard deviation, rad (large when nothing is known)."""
@@ -62,6 +71,28 @@ class PhaseFilter:
         mean = complex(np.sum(self.posterior * np.exp(1j * grid)))
         length = min(max(abs(mean), 1e-12), 1.0)
         return math.atan2(mean.imag, mean.real), math.sqrt(max(0.0, -2 * math.log(length)))
+
+    def agreement(self) -> float:
+        """How well the clicks of the last cycles (16 or so, fading) fit the estimate: 1 at the assumed contrast, 0 without a fringe.
+
+        Difference of the detectors along the expected fringe, over what it would be; 0 without clicks.
+        """
+        wave = np.cos(self.estimate()[0] + self._biases)
+        expected = self._contrast * float(self._recent.sum(axis=1) @ wave**2)
+        return float((self._recent[:, 0] - self._recent[:, 1]) @ wave) / expected if expected > 0 else 0.0
+
+    def valid(self, rule: Valid, clicks: int, lock_counts: int) -> bool:
+        """Whether the estimate may be used by a schedule's rule.
+
+        clicks:       of the last cycle
+        lock_counts:  of the lock's monitor, if the rule names one
+        """
+        return (
+            self.estimate()[1] <= rule.sigma_rad
+            and rule.clicks[0] <= clicks <= rule.clicks[1]
+            and (not rule.lock or lock_counts >= rule.lock_counts)
+            and self.agreement() >= rule.agreement
+        )
 
 
 @njit(cache=True, nogil=True)

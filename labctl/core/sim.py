@@ -372,9 +372,8 @@ class SimCore:
         registers[f"{track.into}.clicks"] = clicks = int(counts[-1].sum())
         rule = track.valid
         if rule is not None:
-            held = not rule.lock or int(self._register(rule.lock)) >= rule.lock_counts
-            known = sigma <= rule.sigma_rad and rule.clicks[0] <= clicks <= rule.clicks[1]
-            registers[f"{track.into}.valid"] = int(held and known)
+            held = int(self._register(rule.lock)) if rule.lock else 0
+            registers[f"{track.into}.valid"] = int(tracker.valid(rule, clicks, held))
 
     def _pattern(self, odds: Odds, chance: float) -> str:
         pick = self._rng.random() * chance

@@ -92,6 +92,8 @@ class Valid(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """When a tracked phase may be used.
 
     clicks:       fewest and most clicks of the last cycle, both included
+    agreement:    least agreement of the clicks of the last 16 cycles or so with the estimate: 1 for a fringe of the contrast
+                  that the tracker assumes, 0 for none. It shows a phase that slips and a fringe that is lost
     sigma_rad:    largest posterior standard deviation, rad
     lock:         register with the counts of a lock's monitor, a gate in the same block; "" for none
     lock_counts:  fewest of them
@@ -99,6 +101,7 @@ class Valid(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
     clicks: tuple[int, int]
     sigma_rad: float = 0.25
+    agreement: float = 0.6
     lock: str = ""
     lock_counts: int = 1
 

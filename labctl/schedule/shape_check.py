@@ -258,6 +258,12 @@ class ShapeCheck:
                 f"and at most {item.valid.sigma_rad:g} rad",
                 "give the fewest and the most clicks of a cycle, and a standard deviation above 0",
             )
+        if item.valid is not None and not item.valid.agreement <= 0.9:
+            self._problems.add(
+                path,
+                f"the phase {item.into!r} is hardly ever valid: agreement of {item.valid.agreement:g}",
+                "that of a good fringe varies around 1 by its shot noise; give 0.9 at most",
+            )
 
 
 def _entries(item: Item) -> int:

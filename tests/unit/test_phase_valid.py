@@ -11,6 +11,7 @@ from world_lab import laboratory
 
 from labctl.analysis.phase import LAGS
 from labctl.config import load
+from labctl.core.phase_filter import PhaseFilter
 from labctl.core.program import lower
 from labctl.core.sim import SimCore
 from labctl.run.results import results
@@ -132,11 +133,13 @@ def test_a_cycle_too_short_is_refused() -> None:
 
 
 def block(rule: Valid, gate: bool = True) -> Series:
-    gates = (Gate("n.in0", 20 * us, "q0"), Gate("n.in1", 20 * us, "q1"))
+    slots = [
+        Together((Gate("n.in0", 20 * us, f"{half}0"), Gate("n.in1", 20 * us, f"{half}1"))) for half in "qi"
+    ]
     lock = (Gate("n.slow", 20 * us, "wdm"),) if gate else ()
-    return Series(
-        (Together((*gates, *lock)), Wait(335 * us), Track((("q0", "q1", 0.0),), "phase", 0.99, 15.0, rule))
-    )
+    seen = Together((Series(tuple(slots)), *lock))
+    track = Track((("q0", "q1", 0.25), ("i0", "i1", 0.0)), "phase", 0.99, 15.0, rule)
+    return Series((seen, Wait(335 * us), track))
 
 
 def test_the_flag_is_a_register_like_any_other() -> None:
@@ -155,11 +158,11 @@ def problems(item: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("clicks", "lock", "expected"),
-    [((9, 1), 20, 1), ((9, 1), 3, 0), ((60, 1), 20, 0), ((1, 1), 20, 0)],
+    [((9, 1), 20, 1), ((9, 1), 3, 0), ((60, 1), 20, 0), ((2, 0), 20, 0), ((9, 7), 20, 0)],
 )
 def test_the_artiq_core_decides_alike(clicks: tuple[int, int], lock: int, expected: int) -> None:
-    """Good; lock lost; too bright; too dark."""
-    rule = Valid((5, 50), 0.5, "wdm", 18)
+    """Good; lock lost; too bright; too dark; hardly a fringe."""
+    rule = Valid((5, 50), 0.5, lock="wdm", lock_counts=18)
     cycles = 12
     turn = block(rule)
     report = Report({"valid": "phase.valid", "sigma": "phase.sigma_rad"})
@@ -205,3 +208,43 @@ def test_in_an_attempt_loop_the_flag_is_that_of_the_last_slot() -> None:
     found.clear()
     SimCore(world, world.lock, world.rng("core")).run(program, 10, found.append)
     assert [int(r.values["valid"]) for r in found[1:]] == [0] * 9
+
+
+def test_the_filter_knows_when_there_is_no_fringe() -> None:
+    """Agreement is 1 within its shot noise on a good fringe, 0 on light without one, and less on a phase that runs away."""
+    rng = np.random.default_rng(3)
+    biases = np.array([math.pi / 2, 0.0])
+
+    def agreement(contrast: float, diffusion: float, seeds: int = 60) -> np.ndarray:
+        found = []
+        for _ in range(seeds):
+            phases = np.cumsum(rng.normal(0, math.sqrt(diffusion * 375e-6), 80))
+            wave = contrast * np.cos(phases[:, None] + biases)
+            counts = rng.poisson(6.0 * np.stack([1 + wave, 1 - wave], axis=-1))
+            one = PhaseFilter(0.99, 15.0, (math.pi / 2, 0.0))
+            one.follow(counts, np.arange(80) * 375e-6)
+            found.append(one.agreement())
+        return np.array(found)
+
+    good, none, lost = agreement(0.98, 12.6), agreement(0.0, 12.6), agreement(0.98, 588.0)
+    assert good.mean() == pytest.approx(0.98 * math.exp(-12.6 * 15 * 375e-6 / 2), abs=0.03)
+    assert good.std() == pytest.approx(1 / math.sqrt(12 * 31), rel=0.5) and good.min() > 0.75
+    assert abs(none).max() < 0.5
+    assert np.mean(lost < 0.6) > 0.4 and lost.mean() < 0.7
+    assert PhaseFilter(0.99, 15.0, (math.pi / 2, 0.0)).agreement() == 0
+
+
+def test_one_arm_dark_is_light_without_a_fringe_and_void() -> None:
+    world = laboratory(3)
+    taken(world, 50)
+    world.part("alice.aom")[2].signal_on = False
+    dark = taken(world, 300, nominal_clicks=12)[60:]
+    assert np.mean([12 // 2 <= int(r.values["reference_clicks"]) <= 24 for r in dark]) > 0.95
+    assert valid(dark) < 0.01
+
+
+def test_without_the_monitor_of_its_lock_a_phase_that_slips_is_void_too() -> None:
+    world = laboratory(3)
+    assert valid(taken(world, 150, lock_monitor="")[20:]) > 0.98
+    world.part("charlie.wdm").unlock()
+    assert valid(taken(world, 400, lock_monitor="")[40:]) < 0.3

@@ -12,7 +12,14 @@ from labctl.core.artiq.binding import Bound
 from labctl.core.artiq.device_db import DeviceDb
 from labctl.core.artiq.emit_blocks import BlockWriter
 from labctl.core.artiq.emit_entangler import EntanglerWriter
-from labctl.core.artiq.emit_kernel import NAT, STEP_RAD, TRACKER_POINTS, KernelWriter, log_likelihoods
+from labctl.core.artiq.emit_kernel import (
+    NAT,
+    STEP_RAD,
+    TRACKER_POINTS,
+    KernelWriter,
+    cosines,
+    log_likelihoods,
+)
 from labctl.core.artiq.names import Names, nodes
 from labctl.core.artiq.plan import Feed, Follow, Keep, Pick, Plan, Stop
 from labctl.core.artiq.slack import CALIBRATED, Costs, Cpu
@@ -153,6 +160,11 @@ class _Experiment:
                     f"{name}_log", f"[int64(n) for n in ({', '.join(map(str, log_likelihoods(node)))},)]"
                 )
                 invariants.append(f"{name}_log")
+                if node.valid is not None:
+                    waves = ", ".join(map(str, cosines(node)))
+                    self._list(f"{name}_cos", f"[int64(n) for n in ({waves},)]")
+                    invariants.append(f"{name}_cos")
+                    text.add(f"self.{name}_recent = [int64(0)] * {2 * len(node.gates)}")
                 text.add(f"self.{name}_belief = [int64(0)] * {TRACKER_POINTS}")
                 text.add(f"self.{name}_curvature = int64(0)")
                 text.add(f"self.{name}_updated = int64(0)")

@@ -31,6 +31,8 @@ TRACKER_POINTS = 64
 """Grid of a phase tracker."""
 NAT = 1024
 """Units of a log-likelihood in integers."""
+COSINE = 1024
+"""Units of a cosine in integers."""
 STEP_RAD = 2 * math.pi / TRACKER_POINTS
 MICROTURNS = 1_000_000
 
@@ -354,29 +356,49 @@ class KernelWriter:
             self._valid(node, names.register(f"{node.into}.clicks"), f"self.{name}_curvature")
 
     def _valid(self, node: Follow, clicks: str, curvature: str) -> None:
-        """Whether the estimate may be used."""
-        rule, text, names = node.valid, self._text, self._names
+        """Whether the estimate may be used; the clicks of the last cycles fade by a sixteenth from one to the next."""
+        rule, text, names, name = node.valid, self._text, self._names, identifier(node.into)
         if rule is None:
             return
+        for k in range(2 * len(node.gates)):
+            text.add(f"self.{name}_recent[{k}] += (n{k} << 16) - (self.{name}_recent[{k}] >> 4)")
+        text.add("along = int64(0)")
+        text.add("whole = int64(0)")
+        for slot in range(len(node.gates)):
+            one, other = f"self.{name}_recent[{2 * slot}]", f"self.{name}_recent[{2 * slot + 1}]"
+            text.add(f"wave = self.{name}_cos[best + {TRACKER_POINTS * slot}]")
+            text.add(f"along += (({one} - {other}) * wave) >> 10")
+            text.add(f"whole += (((({one} + {other}) * wave) >> 10) * wave) >> 10")
+        least = round(rule.agreement * node.contrast * COSINE)
         sharp = math.ceil(NAT * (STEP_RAD / rule.sigma_rad) ** 2)
         fewest, most = rule.clicks
+        tests = [
+            (f"{curvature} >= {sharp}", f"known to {rule.sigma_rad:g} rad"),
+            (f"along * {COSINE} >= whole * {least}", "a fringe"),
+            (f"self.{clicks} >= {fewest} and self.{clicks} <= {most}", "clicks in range"),
+        ]
+        if rule.lock:
+            tests.append((f"self.{names.register(rule.lock)} >= {rule.lock_counts}", "locked"))
         valid = f"self.{names.register(f'{node.into}.valid')}"
-        text.add(f"{valid} = 0")
-        text.add(f"if {curvature} >= {sharp}:", comment=f"known to {rule.sigma_rad:g} rad")
-        with text.inside():
-            text.add(f"if self.{clicks} >= {fewest} and self.{clicks} <= {most}:")
+        text.add(f"{valid} = 1")
+        for test, reason in tests:
+            text.add(f"if not ({test}):", comment=reason)
             with text.inside():
-                if rule.lock:
-                    text.add(f"if self.{names.register(rule.lock)} >= {rule.lock_counts}:")
-                    with text.inside():
-                        text.add(f"{valid} = 1")
-                else:
-                    text.add(f"{valid} = 1")
+                text.add(f"{valid} = 0")
 
     def _diffusion(self, node: Follow) -> int:
         """Variance gained per machine unit, in the units that ``spread`` is written with."""
         per_mu = node.diffusion_rad2_per_s * self._plan.ref_period_ps / s
         return round(per_mu / (NAT * STEP_RAD**2) * 2**44)
+
+
+def cosines(node: Follow) -> list[int]:
+    """The expected fringe at each point of the grid, slot by slot."""
+    return [
+        round(COSINE * math.cos(STEP_RAD * i + 2 * math.pi * bias))
+        for _, _, bias in node.gates
+        for i in range(TRACKER_POINTS)
+    ]
 
 
 def log_likelihoods(node: Follow) -> list[int]:

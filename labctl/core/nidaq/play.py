@@ -264,8 +264,12 @@ class NiCore:
     def _track_now(self, track: Track) -> None:
         """A tracker whose gates have been read already is followed at once, so that a Feedback after it can use it."""
         run = self._run
-        made = (track.into, f"{track.into}.sigma_rad", f"{track.into}.clicks")
-        if all(register in run.known for one, other, _ in track.gates for register in (one, other)):
+        made = [track.into, f"{track.into}.sigma_rad", f"{track.into}.clicks"]
+        needs = [register for one, other, _ in track.gates for register in (one, other)]
+        if track.valid is not None:
+            made.append(f"{track.into}.valid")
+            needs += [track.valid.lock] if track.valid.lock else []
+        if all(register in run.known for register in needs):
             run.buffer.after.pop()
             self._follow(track, self._since_ps())
             run.known |= {register: run.registers[register] for register in made}
@@ -286,7 +290,11 @@ class NiCore:
         phase, sigma = tracker.estimate()
         run.registers[track.into] = round(phase / (2 * math.pi) * TURN) % TURN
         run.registers[f"{track.into}.sigma_rad"] = round(sigma, 6)
-        run.registers[f"{track.into}.clicks"] = int(counts[-1].sum())
+        run.registers[f"{track.into}.clicks"] = clicks = int(counts[-1].sum())
+        rule = track.valid
+        if rule is not None:
+            held = int(self._read(rule.lock)) if rule.lock else 0
+            run.registers[f"{track.into}.valid"] = int(tracker.valid(rule, clicks, held))
 
     # control
     def _heed(self) -> None:

@@ -211,10 +211,11 @@ class _Rules:
                 self._phase(item.line, path, at)
             case Track():
                 registers = {register for one, other, _ in item.gates for register in (one, other)}
+                made = {item.into, *(f"{item.into}.{name}" for name in ("sigma_rad", "clicks", "valid"))}
                 if registers & measured:
-                    measured |= {item.into, f"{item.into}.sigma_rad", f"{item.into}.clicks"}
+                    measured |= made
                 else:
-                    measured -= {item.into, f"{item.into}.sigma_rad", f"{item.into}.clicks"}
+                    measured -= made
             case Draw():
                 measured.discard(item.into)
             case Report():
