@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from labctl.analysis.link import signal_to_noise
 from labctl.analysis.value import Estimate
 from labctl.run.runner import Outcome
+from labctl.run.stored import link_worth
 
-__all__ = ["Figures", "Outcome", "Steps", "mean", "window_signal_to_noise"]
+__all__ = ["Figures", "Outcome", "Steps", "link_worth", "mean", "window_signal_to_noise"]
 
 
 class Steps(Protocol):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from labctl.analysis import memory
+from labctl.analysis import link, memory
 from labctl.analysis.fringe import fit_fringe
-from labctl.analysis.value import Estimate
+from labctl.analysis.value import Estimate, propagate
 from labctl.errors import LimitError
 from labctl.run.curves import NODES, Calibration, Curve, FloatArray, Panel, finely, share_curve
 from labctl.run.table import Result, Table, known_phase
@@ -127,3 +127,22 @@ def coherence(table: Table, arguments: Mapping[str, Any]) -> Calibration:
         curves.append(share_curve(name, phases, bright, shots, fine))
     panel = Panel("phase of the last pulse / rad", "bright ions", curves)
     return Calibration(results, "Coherence of each ion.", [panel])
+
+
+def link_worth(
+    fresh_fidelity: Estimate, herald_rate: Estimate, decoherence_rate: Estimate
+) -> dict[str, Estimate]:
+    """Link efficiency, the efficiency that clocked delivery above 1/2 needs with pairs of this fidelity, and what it delivers.
+
+    Humphreys et al. (2018) have 0.83 for perfect fresh pairs; it is more for real ones (PHYSICS.md 3.3).
+    """
+    efficiency = link.link_efficiency(herald_rate, decoherence_rate)
+
+    def threshold(fidelity: float) -> float:
+        return link.deterministic_threshold(min(max(fidelity, 0.51), 1.0))
+
+    return {
+        "link_efficiency": efficiency,
+        "threshold": propagate(threshold, fresh_fidelity),
+        "clocked_fidelity": propagate(link.clocked_fidelity_max, efficiency, fresh_fidelity),
+    }
