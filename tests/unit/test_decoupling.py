@@ -37,10 +37,11 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_robustness_table(flip: float, off: float, expected: dict[str, float]):
+    """To the digits of the table."""
     for name, value in expected.items():
-        assert train_fidelity(PHASES[name], 1000, flip_error=flip, off_resonance=off) == pytest.approx(
-            value, abs=6e-4
-        ), name
+        digits = 5e-6 if value in (0.99986, 1.00000) and off else 5e-4
+        found = train_fidelity(PHASES[name], 1000, flip_error=flip, off_resonance=off)
+        assert found == pytest.approx(value, abs=digits + 1e-9), name
 
 
 def test_knill_composite_is_a_pi_pulse_times_a_z_rotation():
