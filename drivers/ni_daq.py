@@ -336,7 +336,7 @@ class NiAnalogOut(NiDevice):
             task.ao_channels.add_ao_voltage_chan(
                 self.terminal(self.channel), min_val=lowest_v, max_val=highest_v
             )
-            task.write(volts, auto_start=True)
+            task.write(volts, auto_start=True, timeout=self.timeout_s)
 
     def measure(self) -> float:
         """The output as the card's own input sees it, V."""
@@ -389,7 +389,7 @@ class NiShutter(NiDevice):
         """Drive the line."""
         with self.asking(f"to {'open' if opened else 'close'} {self.line}"), self.task("line") as task:
             task.do_channels.add_do_chan(self.terminal(self.line))
-            task.write(opened == self.open_high, auto_start=True)
+            task.write(opened == self.open_high, auto_start=True, timeout=self.timeout_s)
 
     def is_opened(self) -> bool:
         """The level the card drives."""

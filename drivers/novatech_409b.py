@@ -153,7 +153,7 @@ class Novatech409B(Device):
             self.transport.write(END)
             while self.transport.read_available(0.1 * self.timeout_s):
                 pass  # OK, or a complaint about the half line
-            self.order("E d")
+            self._echo_off()
             self.channels()
         except DeviceError:
             self.close()
@@ -226,6 +226,13 @@ class Novatech409B(Device):
         answer = self._ask(text)
         if answer != "OK":
             raise self._unexpected(text, answer, "OK")
+
+    def _echo_off(self) -> None:
+        """Tried twice, the second time on a fresh connection: the complaint about the half line may come late."""
+        try:
+            self.order("E d")
+        except BadAnswerError:
+            self.order("E d")
 
     def _query_all(self) -> list[str]:
         return [self._ask("QUE"), *(self._line() for _ in range(4))]

@@ -111,6 +111,7 @@ class ScpiGenerator(ScpiDevice):
 
     manual = "Rigol DG4000, Keysight 33600A and Rohde & Schwarz SMB100A programming guides; DEVICES.md 3.3"
     checked_with = "qmi 0.54 Rigol_DG4102 and RohdeSchwarz_SMBV100A use the same simulators; not yet tried on an instrument"
+    simulator = "simulated_hw.scpi_generator:SimRigolDg4102"
     timeout_s = 2.0
 
     def __init__(
@@ -180,12 +181,14 @@ class ScpiGenerator(ScpiDevice):
         write=lambda gen, radians: gen.write_phase(radians),
         limits=(0.0, 2 * math.pi),
         tolerance=1e-3,
+        doc="Of the sine against the generator's own reference.",
     )
     output = Signal(
         bool,
         read=lambda gen: gen.query_switch(f"{gen.said_output()}?"),
         write=lambda gen, on: gen.command(f"{gen.said_output()} {'ON' if on else 'OFF'}"),
         poll_s=5.0,
+        doc="Whether the output is on.",
     )
 
     @action

@@ -128,12 +128,14 @@ def simulated(name: str, lab: Path, now: Callable[[], float]) -> SimInstrument:
     """A simulated instrument over parts of its own: what ``demo(now)`` of the class's module makes, else ``Class()``.
 
     name:  "module:Class" in the lab folder, or "entry:NAME" of the entry point group ``labctl.simulators``
-    now:   the laboratory's time, s; given to ``demo`` if it takes it
+    now:   the laboratory's time, s; given to ``demo`` if it takes it, as is the class as ``kind``
     """
     cls = _named(name, lab, SIMULATORS)
     make = getattr(sys.modules[cls.__module__], "demo", cls)
+    offered = {"now": now, "kind": cls}
+    wanted = inspect.signature(make).parameters
     try:
-        made: Any = make(now) if "now" in inspect.signature(make).parameters else make()
+        made: Any = make(**{name: value for name, value in offered.items() if name in wanted})
     except TypeError as error:
         raise ConfigError(
             f"{name} cannot be made without the world ({error}); give its parts, or its module a demo()"
@@ -264,6 +266,8 @@ def schedule(config: LabConfig, lab: Path, sequence: str, settings: Mapping[str,
         arguments[key] = _argument(sequence, key, text, hints.get(key, str))
     try:
         made = function(**arguments)
+    except RecursionError:
+        raise ScheduleError(f"sequence {sequence}: recursion without end: it calls itself") from None
     except (ValueError, TypeError) as error:
         raise LimitError(f"sequence {sequence}: {error}") from None
     if not isinstance(made, Schedule):

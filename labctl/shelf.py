@@ -82,6 +82,12 @@ def simulator_of(driver: str, lab: Path) -> str:
     return f"{name}:{classes[0]}" if classes else ""
 
 
+def transports_of(cls: type[Device]) -> tuple[str, ...]:
+    """Kinds of addresses that a driver's documentation names, in that order."""
+    documented = "\n".join(filter(None, (sys.modules[cls.__module__].__doc__, cls.__doc__)))
+    return tuple(dict.fromkeys(_ADDRESS.findall(documented)))
+
+
 def _in_file(stem: str, lab: Path) -> list[Shelved]:
     name = f"drivers.{stem}"
     try:
@@ -93,14 +99,12 @@ def _in_file(stem: str, lab: Path) -> list[Shelved]:
 
 
 def _shelved(driver: str, cls: type[Device], lab: Path, package: str = "") -> Shelved:
-    documented = "\n".join(filter(None, (sys.modules[cls.__module__].__doc__, cls.__doc__)))
-    transports = tuple(dict.fromkeys(_ADDRESS.findall(documented)))
     try:
         simulator, problem = simulator_of(driver, lab), ""
     except (ConfigError, ImportError, SyntaxError) as error:
         simulator, problem = "", f"its simulator cannot be used: {error}"
     kit = bool(simulator) and _has_demo(simulator)
-    return Shelved(driver, transports, cls.manual, cls.checked_with, simulator, kit, package, problem)
+    return Shelved(driver, transports_of(cls), cls.manual, cls.checked_with, simulator, kit, package, problem)
 
 
 def _is_base(cls: type[Device]) -> bool:

@@ -49,6 +49,7 @@ class SimNiDaq(SimInstrument):
     ) -> None:
         super().__init__()
         self.card = Card(name, wiring, now, rng)
+        self.served_as = name
         self._sleep = sleep or SystemClock().sleep
         self._server: grpc.Server | None = None
         self._calls: DataCalls | None = None
@@ -133,3 +134,9 @@ class SimNiDaq(SimInstrument):
                     self.card.advance()
             except Exception:  # whatever a part of the world does, the card goes on
                 log.exception("simulated %s failed", self.card.name)
+
+
+def demo(now: Callable[[], float]) -> SimNiDaq:
+    """A card with nothing at its inputs, a piezo on its first output and a shutter on its first line."""
+    wiring = CardWiring(outputs={"ao0": lambda volts: None}, switches={"port0/line0": lambda level: None})
+    return SimNiDaq(wiring, now, np.random.default_rng(1))

@@ -393,3 +393,9 @@ def _dbm(volts_pp: float) -> float:
 
 def _volts(dbm: float) -> float:
     return math.sqrt(8 * OHM * 1e-3 * 10 ** (dbm / 10)) if dbm < 400 else math.inf
+
+
+def demo(now: Callable[[], float], kind: type[SimScpiGenerator]) -> SimScpiGenerator:
+    """A generator of a kind, with an AOM at each output."""
+    outputs = 1 if kind is SimSmb100A else 2
+    return kind([RfChannel() for _ in range(outputs)], now, np.random.default_rng(1))

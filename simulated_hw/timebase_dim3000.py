@@ -178,3 +178,8 @@ class DimSession(LineSession):
                 self.send(reply.encode("latin-1") + self.dim.reply_end)
         if self.dim.values["swpm"]:
             self.dim.drive()
+
+
+def demo(now: Callable[[], float]) -> SimTimebaseDim3000:
+    """A driver of one AOM."""
+    return SimTimebaseDim3000(RfChannel(), now, np.random.default_rng(1))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from labctl import lab as labs
-from labctl.conformance.tried import Choice, Tried
+from labctl.conformance.recording import Wire
+from labctl.conformance.tried import Choice, Standing, Tried
 from labctl.errors import LabError
 from labctl.shelf import simulator_of
 
@@ -65,6 +66,16 @@ def asked(choice: Choice) -> Iterator[Tried]:
     tried = Tried(choice)
     try:
         yield tried
+    finally:
+        tried.close()
+
+
+@pytest.fixture(scope="session")
+def standing(request: pytest.FixtureRequest) -> Iterator[Standing]:
+    """One device that stays open for all tests that change nothing."""
+    tried, wire = Tried(request.config.stash[_choice]), Wire()
+    try:
+        yield Standing(tried.open(wire=wire), wire)
     finally:
         tried.close()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from labctl.clock import Clock
 from labctl.errors import NoAnswerError
-from labctl.transport import Transport
+from labctl.transport import NidaqmxTransport, Transport
 
 
 @dataclass
@@ -25,6 +25,19 @@ class Wire:
         finally:
             new = self.sent[before:]
         return new
+
+
+def recorded(transport: Transport, wire: Wire) -> Transport:
+    """The transport, and what goes through it written to ``wire``: bytes, or names of calls to an NI card."""
+    if not isinstance(transport, NidaqmxTransport):
+        return RecordingTransport(transport, wire)
+
+    def opened() -> None:
+        wire.opened += 1
+
+    transport.after_open = opened
+    transport.on_call = lambda name: wire.sent.append(name.encode())
+    return transport
 
 
 class RecordingTransport(Transport):

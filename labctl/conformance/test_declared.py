@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from labctl.conformance.recording import Wire
-from labctl.conformance.tried import Choice, Tried
+from labctl.conformance.tried import Choice, Standing, Tried
 from labctl.errors import LimitError
 
 SHORTEST_POLL_S = 0.01
@@ -51,20 +51,19 @@ def test_a_signal_says_what_it_is(choice: Choice, readable: str) -> None:
     assert signal.choices is None or len(set(signal.choices)) == len(signal.choices) > 0
 
 
-def test_limits_are_a_range(asked: Tried, readable: str) -> None:
+def test_limits_are_a_range(standing: Standing, choice: Choice, readable: str) -> None:
     """Lowest below highest, both finite, of numbers only."""
-    limits = asked.open().signal(readable).limits
+    limits = standing.device.signal(readable).limits
     if limits is None:
         return
-    assert asked.choice.driver.signals[readable].kind not in (bool, str)
+    assert choice.driver.signals[readable].kind not in (bool, str)
     low, high = limits
     assert math.isfinite(low) and math.isfinite(high) and low < high
 
 
-def test_what_is_outside_the_limits_is_refused_before_a_byte_moves(asked: Tried, writable: str) -> None:
+def test_what_is_outside_the_limits_is_refused_before_a_byte_moves(standing: Standing, writable: str) -> None:
     """Nothing is sent but, where the limits are the instrument's, the question for them."""
-    wire = Wire()
-    signal = asked.open(wire=wire).signal(writable)
+    wire, signal = standing.wire, standing.device.signal(writable)
     declared = signal.signal
     signal.limits  # noqa: B018  (asks now what is asked once)
     asking = wire.sent_by(lambda: signal.limits)

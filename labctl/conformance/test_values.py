@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from labctl.conformance.tried import MOST_STEPS, Tried, is_of_kind, listed, near
+from labctl.conformance.tried import MOST_STEPS, Standing, Tried, is_of_kind, listed, near
 from labctl.device import Device
 from labctl.errors import DeviceError, LimitError
 
@@ -16,15 +16,15 @@ FEW_STEPS = 3
 """After so many looks in vain every switch is put on: an oven that is off does not warm up."""
 
 
-def test_it_says_who_it_is(asked: Tried) -> None:
+def test_it_says_who_it_is(standing: Standing) -> None:
     """``identity`` is one line of text."""
-    identity = asked.open().identity()
+    identity = standing.device.identity()
     assert identity.strip() and identity.isprintable()
 
 
-def test_a_signal_reads_as_its_kind(asked: Tried, readable: str) -> None:
+def test_a_signal_reads_as_its_kind(standing: Standing, readable: str) -> None:
     """Type as declared, one of the choices, finite."""
-    signal = asked.open().signal(readable)
+    signal = standing.device.signal(readable)
     value = signal.get()
     assert is_of_kind(value, signal.signal), f"{value!r} is a {type(value).__name__}"
     assert signal.signal.choices is None or value in signal.signal.choices

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from labctl.sim.faults import Faults
 
@@ -60,6 +60,22 @@ class SimInstrument(ABC):
     def own_faults(self) -> dict[str, Callable[[], None]]:
         """Faults of the instrument itself by name (``unlock``, ``mode_hop``), beside those of its wire."""
         return {}
+
+
+@runtime_checkable
+class OwnServer(Protocol):
+    """A simulated instrument that brings a server of its own, for ``nidaqmx`` addresses."""
+
+    served_as: str
+    """What follows ``host:port/`` in its address."""
+
+    def listen(self, lock: Any, host: str, port: int, sleep: Callable[[float], None] | None = None) -> int:
+        """Serve at a TCP port (0: a free one) and return it; ``sleep`` is that of a virtual clock."""
+        ...
+
+    def close(self) -> None:
+        """Stop serving."""
+        ...
 
 
 def on(pattern: str) -> Callable[[F], F]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from labctl.errors import ConfigError, NotConnectedError
@@ -20,6 +21,8 @@ class NidaqmxTransport(Transport):
         super().__init__(address, device, timeout_s)
         self._channel: Any = None
         self._local = False
+        self.on_call: Callable[[str], object] | None = None
+        """Told the name of each call to a gRPC server before it goes out."""
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +71,11 @@ class NidaqmxTransport(Transport):
             ("grpc.use_local_subchannel_pool", 1),  # a new channel does not wait for an old one's retries
         ]
         channel = grpc.insecure_channel(self.address.target.rpartition("/")[0], options)
-        self._channel = _with_deadlines(channel, max(self.timeout_s, 0.5))
+        self._channel = _with_deadlines(channel, max(self.timeout_s, 0.5), self._called)
+
+    def _called(self, method: str) -> None:
+        if self.on_call is not None:
+            self.on_call(method)
 
     def _close(self) -> None:
         self._local = False
@@ -83,8 +90,11 @@ class NidaqmxTransport(Transport):
         raise ConfigError(f"{self.where}: carries NI-DAQmx calls, not bytes; use another address")
 
 
-def _with_deadlines(channel: Any, margin_s: float) -> Any:
-    """The gRPC channel with a time limit on each call: what the request says it may wait, and ``margin_s``."""
+def _with_deadlines(channel: Any, margin_s: float, called: Callable[[str], object]) -> Any:
+    """The gRPC channel with a time limit on each call: what the request says it may wait, and ``margin_s``.
+
+    called:  told the name of each call
+    """
     import grpc
 
     class Details(grpc.ClientCallDetails):
@@ -95,6 +105,7 @@ def _with_deadlines(channel: Any, margin_s: float) -> Any:
 
     class Deadlines(grpc.UnaryUnaryClientInterceptor):
         def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            called(str(client_call_details.method))
             wait_s = getattr(request, "timeout", getattr(request, "time_to_wait", 0.0))
             return continuation(
                 Details(client_call_details, None if wait_s < 0 else wait_s + margin_s), request

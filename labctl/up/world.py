@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 from labctl.clock import Clock, VirtualClock
 from labctl.config import LabConfig, WorldConfig, card_place, merge, read_extended
@@ -14,7 +14,7 @@ from labctl.core.sim import SimCore
 from labctl.errors import ConfigError
 from labctl.lab import load, simulated
 from labctl.sim.inprocess import Bench
-from labctl.sim.instrument import SimInstrument
+from labctl.sim.instrument import OwnServer, SimInstrument
 from labctl.sim.played import World
 from labctl.sim.server import SimServer
 from labctl.sim.zmq_server import ZmqServer
@@ -37,19 +37,6 @@ class Laboratory(World, Protocol):
 
     def sources(self) -> list[tuple[str, Any, str, str]]:
         """(name, value, unit, source) of every component value."""
-        ...
-
-
-@runtime_checkable
-class OwnServer(Protocol):
-    """A simulated instrument that brings a server of its own, for ``nidaqmx`` addresses."""
-
-    def listen(self, lock: Any, host: str, port: int, sleep: Callable[[float], None] | None = None) -> int:
-        """Serve at a TCP port (0: a free one) and return it; ``sleep`` is that of a virtual clock."""
-        ...
-
-    def close(self) -> None:
-        """Stop serving."""
         ...
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from drivers.single_quantum_atlas import SingleQuantumAtlas
 from drivers.websq import JsonCutter, parse_counts
-from labctl.clock import Clock, ScaledClock, VirtualClock
+from labctl.clock import Clock, ScaledClock, SystemClock, VirtualClock
 from labctl.errors import (
     BadAnswerError,
     ConfigError,
@@ -480,6 +480,7 @@ def test_the_simulator_survives_garbage_and_half_messages(setup: Setup, atlas: S
     labels = [json.loads(part)["label"] for part in answer.split(b"\x17") if part]
     assert labels.count("NumberOfDetectors") == 1
     assert set(labels) == {"NumberOfDetectors", "ErrorMessage"}
+    SystemClock().sleep(0.05)  # every client is told of the errors
     atlas.last_error.get()
     assert atlas.detectors.get() == 2
 

@@ -54,8 +54,8 @@ class Recording(SimDlcPro):
     def session(self, port: str, send: Send) -> Session:
         def record(data: bytes) -> None:
             self.sent.append(data)
-            send(self.before + data + self.after)
-            self.before = self.after = b""
+            before, after, self.before, self.after = self.before, self.after, b"", b""
+            send(before + data + after)
 
         session = super().session(port, record)
         receive = session.receive
