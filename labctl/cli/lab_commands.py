@@ -336,7 +336,7 @@ def call_command(name: str, arguments: tuple[str, ...], as_json: bool, timeout_s
 @click.option("--seconds", "seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after S seconds.")  # fmt: skip
 @json_option
 def watch_command(patterns: tuple[str, ...], count: int | None, seconds: float | None, as_json: bool) -> None:
-    """Print signals, device states and leases as they change, until Ctrl-C.
+    """Print signals, device states and leases as they change, until Ctrl-C; before that, the state of each device.
 
     PATTERN is a device, a signal, or either with * and ?; default: everything. Prints how many events were missed,
     if any. With --json, one object per line.

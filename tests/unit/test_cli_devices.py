@@ -240,8 +240,9 @@ def test_watch(lab: Lab) -> None:
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        result = lab("watch", "alice.*", "--count", "3", "--seconds", "20")
-        as_json = lab("watch", "alice.oven", "--count", "1", "--json")
+        result = lab("watch", "alice.oven.*", "--count", "3", "--seconds", "20")
+        states = lab("watch", "alice.o*n", "--count", "15", "--seconds", "20")
+        as_json = lab("watch", "alice.oven.temperature", "--count", "1", "--json")
         silent = lab("watch", "bob.*", "--seconds", "0.2")
     finally:
         stop.set()
@@ -250,6 +251,7 @@ def test_watch(lab: Lab) -> None:
     assert len(lines) == 3
     assert {line.split()[1] for line in lines} == {"alice.oven.temperature"}
     assert {" ".join(line.split()[2:]) for line in lines} <= {"26.85 degC", "27.85 degC"}
+    assert any(line.split()[1:] == ["alice.oven", "ready"] for line in states.stdout.splitlines())
     event = json.loads(as_json.stdout)
     assert (event["topic"], event["payload"]["unit"]) == ("signal.alice.oven.temperature", "K")
     assert silent.stdout == ""
