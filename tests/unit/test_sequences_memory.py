@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import kstest
 from world_lab import IDEAL, laboratory
 
 from labctl.analysis.link import TwoComponentDecay
@@ -119,6 +121,10 @@ def test_stored_pairs_of_the_shipped_laboratory_lose_their_coherence() -> None:
     schedule = memory("10ms, 300ms, 800ms")
     rows = run(schedule, 300)
     found = results(schedule.analysis, rows, schedule.arguments)
+    waited = (
+        np.array([row[2]["attempts"] for row in rows]) * 375e-6
+    )  # what "next" takes for granted: exponential
+    assert kstest(waited, "expon", args=(0, waited.mean())).pvalue > 0.01
     lifetime = value(found, "coherence_time")
     assert abs(lifetime.value - 0.55) < 4 * lifetime.standard_error
     assert lifetime.standard_error < 0.3
@@ -140,3 +146,21 @@ def test_shots_on_the_memory_see_its_coherence() -> None:
     found = results(schedule.analysis, run(schedule, 240), schedule.arguments)
     for letter in "ab":  # 50 ms of 1.1 s
         assert value(found, f"contrast_{letter}").value > 0.8
+
+
+def test_a_line_trigger_makes_the_mains_the_same_in_every_shot() -> None:
+    """60 Hz of 50 Hz at Alice, 5 ms without pulses: her fringe is washed out to a Bessel function, unless shots are triggered."""
+    quiet = {
+        f"tones.{node}.{tone}_hz": 0.0 for node in ("alice", "bob") for tone in ("first", "second", "third")
+    }
+    changes = {**EXACT, **quiet, "tones.alice.first_hz": 60.0}
+    contrast: dict[tuple[bool, str], float] = {}
+    for triggered in (True, False):
+        schedule = decoupling("none", pulses=10, memory=True, line_trigger=triggered)
+        found = results(schedule.analysis, run(schedule, 200, changes), schedule.arguments)
+        for letter in "ab":
+            contrast[triggered, letter] = value(found, f"contrast_{letter}").value
+    swing = 60 / 50 * 2 * math.sin(math.pi * 50 * 5e-3)  # rad, of the phase in 5 ms
+    expected = np.cos(swing * np.sin(np.arange(1000) * 2 * math.pi / 1000)).mean()
+    assert contrast[False, "a"] == pytest.approx(expected, abs=0.25)
+    assert min(contrast[True, "a"], contrast[True, "b"], contrast[False, "b"]) > 0.85
