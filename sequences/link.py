@@ -25,10 +25,10 @@ from labctl.schedule.items import (
     Series,
     Together,
     Tone,
-    Track,
     Wait,
 )
 from labctl.units import ns, us
+from sequences.phase_stabilisation import lock_gate, reference_gates, reference_light, tracker
 
 NODES = ("alice", "bob")
 TURN = 1_000_000
@@ -59,6 +59,7 @@ def link(
     echo: int = 0,
     stored: int = 0,
     checks: int = 0,
+    lock_monitor: str = "",
 ) -> Schedule:
     """One heralded pair and its measurement.
 
@@ -80,6 +81,7 @@ def link(
     echo:          729 nm π pulses while the light and the herald travel, equally spaced (Carr-Purcell): none, 1 or more
     stored:        how long a heralded pair waits for its measurement, ps
     checks:        time after each measurement before the next round, ps: checks of ions, locks and levels
+    lock_monitor:  input that counts while the fibres' fast lock holds ("charlie.wdm_lock"); "" for none
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
@@ -92,7 +94,8 @@ def link(
                 outcomes={"00": "again", "10": "psi_plus", "01": "psi_minus", "11": "again"},
                 limit=limit,
                 every=Every(
-                    cool_every, cooling(flight, reference_contrast, phase_diffusion_rad2_per_s, reference)
+                    cool_every,
+                    cooling(flight, reference_contrast, phase_diffusion_rad2_per_s, reference, lock_monitor),
                 ),
             ),
             Branch(
@@ -156,7 +159,13 @@ def long_link(
     )
 
 
-def cooling(flight: int, contrast: float, diffusion_rad2_per_s: float, half: int = REFERENCE) -> Item:
+def cooling(
+    flight: int,
+    contrast: float,
+    diffusion_rad2_per_s: float,
+    half: int = REFERENCE,
+    lock_monitor: str = "",
+) -> Item:
     """Reset, Doppler cooling with the 393 nm phase-reference slot inside, EIT cooling: 295 us, more over long fibres.
 
     half:  length of each half of the reference slot, ps
@@ -166,6 +175,7 @@ def cooling(flight: int, contrast: float, diffusion_rad2_per_s: float, half: int
             *(Pulse(f"{node}.{beam}", 150 * us) for node in NODES for beam in ("cool_397", "repump_866")),
             *(Series((Wait(40 * us), *reference_light(node, half))) for node in NODES),
             Series((Wait(40 * us + flight), *reference_gates(half))),
+            *lock_gate(lock_monitor, 2 * half),
         ),
         name="doppler",
     )
@@ -177,33 +187,9 @@ def cooling(flight: int, contrast: float, diffusion_rad2_per_s: float, half: int
         tuple(Pulse(f"{node}.{beam}", 120 * us) for node in NODES for beam in ("eit_397", "repump_866")),
         name="eit",
     )
-    track = Track(
-        gates=(("reference_q0", "reference_q1", 0.25), ("reference_i0", "reference_i1", 0.0)),
-        into="phase",
-        contrast=contrast,
-        diffusion_rad2_per_s=diffusion_rad2_per_s,
-    )
+    nominal_clicks = round(2 * half / us)  # of 1 MHz
+    track = tracker(contrast, diffusion_rad2_per_s, nominal_clicks, lock_monitor, 2 * half)
     return Series((reset, doppler, eit, track), name="cooling", kind="free")
-
-
-def reference_light(node: str, half: int = REFERENCE) -> tuple[Item, ...]:
-    """393 nm reference light: half of it at a quarter turn, half in phase (the bias is on Alice's side)."""
-    line = f"{node}.reference_393"
-    first = 0.25 if node == "alice" else 0.0
-    return (
-        Tone(line, phase_turns=first, amplitude=1.0),
-        Pulse(line, half),
-        Tone(line, phase_turns=0.0),
-        Pulse(line, half),
-    )
-
-
-def reference_gates(half: int = REFERENCE) -> tuple[Item, ...]:
-    """Both detectors open for the two halves of the reference slot."""
-    return tuple(
-        Together(tuple(Gate(f"charlie.snspd_{d}", half, f"reference_{part}{d}") for d in (0, 1)))
-        for part in ("q", "i")
-    )
 
 
 def attempt(alpha: float, flight: int, window: int, lead: int, echo: int = 0) -> Item:
@@ -344,6 +330,7 @@ RECORD = {
     "phase_microturns": "phase",
     "phase_sigma_rad": "phase.sigma_rad",
     "reference_clicks": "phase.clicks",
+    "phase_valid": "phase.valid",
     "counts_a": "counts_a",
     "counts_b": "counts_b",
     "bright_a": "counts_a.bright",
@@ -358,6 +345,9 @@ COLUMNS = {
     "phase_microturns": Column("1e-6 turn", "tracked optical phase at the herald"),
     "phase_sigma_rad": Column("rad", "posterior standard deviation of the tracked phase"),
     "reference_clicks": Column("1", "clicks in the last reference slot"),
+    "phase_valid": Column(
+        "1", "1 if the phase was known when the setting was drawn: posterior, clicks, fibre lock"
+    ),
     "setting": Column("1", "drawn setting: 0 populations, 1-8 parity phase; or Pauli basis 3 a + b"),
     "setting_a": Column("1", "Alice's setting: 0 = Z, 1 = X"),
     "setting_b": Column("1", "Bob's setting: 0 = (Z+X)/sqrt 2, 1 = (Z-X)/sqrt 2, 2 = Z"),
