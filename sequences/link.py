@@ -121,6 +121,7 @@ def link(
             "readout": readout,
             "threshold": threshold,
             "flight": flight,
+            "reference_nominal": round(2 * reference / us),  # at 1 MHz
             "echo": echo,
             "stored": stored,
             "checks": checks,

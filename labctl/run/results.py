@@ -34,7 +34,7 @@ def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
     found.append(Result("herald_probability", "heralds per attempt", bell.population(len(table), attempts)))
     if table.has("live_ps"):
         found += _live(table)
-    valid = known_phase(table)
+    valid = known_phase(table, arguments)
     if table.has("phase_sigma_rad"):
         sigma = table.column("phase_sigma_rad").astype(float)
         found.append(Result("phase_sigma", "uncertainty of the tracked phase", _mean(sigma, "rad")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,17 @@ class Table:
         return bool(self.rows) and name in self.rows[0][2]
 
 
-def known_phase(table: Table) -> np.ndarray[Any, Any]:
-    """Which rounds had their optical phase known well enough: all, where it is not tracked but held by a loop."""
+def known_phase(table: Table, arguments: Mapping[str, Any] | None = None) -> np.ndarray[Any, Any]:
+    """Which rounds had their optical phase known well enough: all, where it is not tracked but held by a loop.
+
+    With the clicks that a reference slot should have (``reference_nominal`` among the arguments), those with less than half
+    or more than twice as many are void, too. Both are known before a setting is drawn (PHYSICS.md 8.6).
+    """
     if not table.has("phase_sigma_rad"):
         return np.ones(len(table), bool)
-    return table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+    known = table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+    nominal = float((arguments or {}).get("reference_nominal", 0))
+    if nominal and table.has("reference_clicks"):
+        clicks = table.column("reference_clicks").astype(float)
+        known &= (clicks >= nominal / 2) & (clicks <= 2 * nominal)
+    return known
