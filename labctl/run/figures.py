@@ -179,7 +179,8 @@ def _panel(axes: Any, panel: Panel) -> None:
         axes.axvline(x, color=GREY, lw=0.8, ls="--", label=label)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     if panel.logarithmic:
-        least = min(float(curve.y[curve.y > 0].min()) for curve in panel.curves if (curve.y > 0).any())
+        above = [float(curve.y[curve.y > 0].min()) for curve in panel.curves if (curve.y > 0).any()]
+        least = min(above, default=1.0)
         axes.set(yscale="log", ylim=(least / 2, None))
     axes.legend(frameon=False, fontsize="small")
 
