@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from labctl.analysis.link import herald_rate
 from labctl.analysis.value import Estimate
 from labctl.cli.show_text import seconds
 from labctl.clock import SystemClock
 from labctl.core.session import ProgressMessage, RecordMessage
+from labctl.run.columns import Columns
 from labctl.run.results import Result, results
 from labctl.run.runner import Observer, Outcome
 from labctl.schedule.items import Schedule
@@ -41,7 +42,7 @@ class Counts:
         """On disk, with those a resumed run had before."""
         self.attempts = 0
         self.time_s = 0.0
-        self.rows: list[tuple[int, int, dict[str, Any]]] = []
+        self.table = Columns()
         self.figures: dict[str, Result] = {}
 
     def record(self, message: RecordMessage) -> None:
@@ -49,7 +50,7 @@ class Counts:
         self.records += 1
         self.done = message.number + 1
         self.time_s = max(self.time_s, message.time_ps / 1e12)
-        self.rows.append((message.number, message.time_ps, message.values))
+        self.table.append(message.number, message.time_ps, message.values)
 
     def progress(self, message: ProgressMessage) -> None:
         """Time and attempts."""
@@ -77,7 +78,7 @@ class Counts:
 
     def evaluate(self) -> None:
         """Work the figures out from the records so far."""
-        found = results(self.schedule.analysis, self.rows, self.schedule.arguments)
+        found = results(self.schedule.analysis, self.table, self.schedule.arguments)
         self.figures = {result.key: result for result in found if result.key in SHOWN}
 
 

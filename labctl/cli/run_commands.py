@@ -230,10 +230,10 @@ def _state(path: Path, about: dict[str, Any]) -> tuple[str, int]:
     if about.get("reason") == "complete":
         return "complete", int(about.get("records", 0))
     busy = journal.in_use(path / "journal")
-    content = journal.read(path / "journal")
+    content = journal.read(path / "journal", journal.forget)
     if content.end is not None and not busy:
-        return str(content.end.get("reason", "")), len(content.records)
-    return ("running" if busy else CUT_SHORT), len(content.records)
+        return str(content.end.get("reason", "")), content.count
+    return ("running" if busy else CUT_SHORT), content.count
 
 
 @click.command("show")

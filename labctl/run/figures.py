@@ -18,6 +18,8 @@ from labctl.run.curves import Panel
 from labctl.run.results import fringe_counts, parity_counts, parity_fringe
 from labctl.run.table import LARGEST_PHASE_SIGMA_RAD, Rows, Table, known_phase
 
+STEPS_SHOWN = 1000
+"""Heralds drawn one by one; of more, so many."""
 Figure = tuple[str, str]
 """Caption and SVG text."""
 
@@ -43,7 +45,8 @@ def _heralds(table: Table, arguments: Mapping[str, Any]) -> Figure:
     figure, (left, right) = panels(2)
     span = table.time_s[-1]
     rate = len(table) / span
-    left.step([0.0, *table.time_s], range(len(table) + 1), color=BLUE, where="post", lw=1.2)
+    shown = np.unique(np.linspace(0, len(table), min(len(table) + 1, STEPS_SHOWN)).round().astype(int))
+    left.step(np.append(0.0, table.time_s)[shown], shown, color=BLUE, where="post", lw=1.2)
     left.plot([0, span], [0, len(table)], color=ORANGE, lw=1, ls="--", label=f"mean: {rate:.3g} per second")
     left.set(xlabel="laboratory time / s", ylabel="heralds", xlim=(0, span), ylim=(0, None))
     left.legend(frameon=False)

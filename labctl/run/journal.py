@@ -11,7 +11,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,7 @@ class JournalContent:
     header:     of the run
     records:    (number, time_ps, values) in order
     count:      how many records there are
+    last_ps:    laboratory time of the last of them, ps
     notes:      what happened between records (pauses, resumes)
     end:        how the run ended, None if it was cut short (or resumed and then cut short)
     good_bytes: length of the undamaged part, bytes
@@ -68,6 +69,7 @@ class JournalContent:
         default_factory=list[tuple[int, int, dict[str, Any]]]
     )
     count: int = 0
+    last_ps: int = 0
     notes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     end: dict[str, Any] | None = None
     good_bytes: int = 0
@@ -117,7 +119,7 @@ class Journal:
         What cannot be read at the end is cut off, and kept in a file beside it. StorageError if the run is complete, or
         if another process is writing it.
         """
-        content = read(path)
+        content = read(path, forget)
         if content.end is not None and content.end.get("reason") == "complete":
             raise StorageError(f"{path}: this run is complete; there is nothing to resume")
         try:
@@ -126,7 +128,7 @@ class Journal:
             raise StorageError(f"{path}: cannot write ({error.strerror}); check its permissions") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            content = read(path)
+            content = read(path, forget)
             if content.torn_bytes:
                 torn = path.with_name(f"{path.name}.torn-{content.good_bytes}")
                 torn.write_bytes(path.read_bytes()[content.good_bytes :])
@@ -205,10 +207,10 @@ def rows(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
             yield entry.number, entry.time_ps, entry.values
 
 
-def read(path: Path, records: bool = True) -> JournalContent:
+def read(path: Path, keep: Callable[[int, int, dict[str, Any]], None] | None = None) -> JournalContent:
     """Everything undamaged in a journal, also while it is being written; DataError if it is no journal.
 
-    records:  False leaves the records out: see ``rows`` for those of a long run
+    keep:  gets each record (number, time_ps, values) in place of the content's list: of a long run
     """
     content = JournalContent(good_bytes=len(MAGIC))
     for entry, content.good_bytes in _entries(path):
@@ -216,9 +218,12 @@ def read(path: Path, records: bool = True) -> JournalContent:
             case _Header():
                 content.header = entry.content
             case _Row():
-                if records:
+                if keep is not None:
+                    keep(entry.number, entry.time_ps, entry.values)
+                else:
                     content.records.append((entry.number, entry.time_ps, entry.values))
                 content.count += 1
+                content.last_ps = entry.time_ps
                 content.end = None
             case _Note():
                 content.notes.append(entry.content)
@@ -227,6 +232,10 @@ def read(path: Path, records: bool = True) -> JournalContent:
                 content.end = entry.content
     content.torn_bytes = path.stat().st_size - content.good_bytes
     return content
+
+
+def forget(number: int, time_ps: int, values: dict[str, Any]) -> None:
+    """Keep nothing of a record: only how many there are."""
 
 
 def in_use(path: Path) -> bool:

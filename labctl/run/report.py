@@ -8,16 +8,18 @@ from typing import Any
 
 import jinja2
 
+from labctl.run import columns
 from labctl.run import folder as folders
-from labctl.run import journal
 from labctl.run.figures import figures
 from labctl.run.journal import JournalContent
 from labctl.run.results import Result
+from labctl.run.table import Table
 
 
 def write(
     path: Path,
     about: Mapping[str, Any],
+    table: Table,
     content: JournalContent,
     results: Sequence[Result],
     sources: Sequence[tuple[str, Any, str, str]],
@@ -25,12 +27,12 @@ def write(
     """Write the report. ``about`` is the content of run.json; its "comparison" and "related" entries,
     if any, become the table against published figures and the plots of runs that belong to this one."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    drawn = figures(str(about.get("analysis", "")), content.records, about.get("arguments", {}))
+    drawn = figures(str(about.get("analysis", "")), table, about.get("arguments", {}))
     for related in about.get("related", []):
-        other = journal.read(path.parent.parent / related["folder"] / "journal")
+        other, _ = columns.read(path.parent.parent / related["folder"] / "journal")
         drawn += [
             (f"Run {related['rid']}: {caption}", svg)
-            for caption, svg in figures(related["analysis"], other.records, related["arguments"])
+            for caption, svg in figures(related["analysis"], other, related["arguments"])
         ]
     text = environment.get_template("report.html.jinja").render(
         about=about,

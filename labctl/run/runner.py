@@ -182,6 +182,7 @@ class Runner:
     snapshot:  reads the devices, stored before and after
     trouble:   why data must not be taken now: device -> reason; asked between messages
     sources:   (name, value, unit, source) of the simulated world's component values, for the report
+    report:    whether a run gets a report with pictures
     """
 
     def __init__(
@@ -195,6 +196,7 @@ class Runner:
         trouble: Callable[[], dict[str, str]] = dict,
         seed: int | None = None,
         sources: list[tuple[str, Any, str, str]] | None = None,
+        report: bool = True,
     ) -> None:
         self._core = core
         self.runs = runs
@@ -204,6 +206,7 @@ class Runner:
         self._trouble = trouble
         self._seed = seed
         self._sources = sources or []
+        self._report = report
         self.stop_requested = threading.Event()
         """Set from any thread (or a signal handler) to end the run in progress in good order."""
 
@@ -236,7 +239,7 @@ class Runner:
         folders.write_json(folder / "run.json", about)
         journal.note({"resumed": journal.next_record})
         end = content.end or {}
-        last_ps = content.records[-1][1] if content.records else 0
+        last_ps = content.last_ps
         return self._take(
             _Taking(
                 rid,
@@ -282,7 +285,7 @@ class Runner:
             about["devices_after"] = {"unknown": str(failure)}
         results: list[Result] = []
         try:
-            results = publish(taking.folder, about, self._sources)
+            results = publish(taking.folder, about, self._sources, self._report)
         except LabError as failure:
             reason, error = (_reason(failure) if reason == COMPLETE else reason), error or str(failure)
         outcome = Outcome(taking.rid, taking.folder, reason, records, results, error)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,66 +13,51 @@ import numpy as np
 import xarray
 
 from labctl.errors import StorageError
+from labctl.run.columns import Columns, of_rows
 
 Rows = Sequence[tuple[int, int, Mapping[str, Any]]]
 
 
-def dataset(
-    rows: Rows, columns: Mapping[str, Mapping[str, str]], attributes: Mapping[str, Any]
-) -> xarray.Dataset:
-    """Records as a dataset with the one dimension ``record``; ``time`` is laboratory time in s since the run began.
+def variables(
+    table: Columns, columns: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, tuple[str, Any, dict[str, Any]]]]:
+    """The variables of the dataset, one by one; ``time`` is laboratory time in s since the run began.
 
     Text columns become integers with ``flag_values`` and ``flag_meanings`` (CF conventions).
     """
-    variables: dict[str, Any] = {
-        "time": (
-            "record",
-            np.array([t for _, t, _ in rows], np.float64) / 1e12,
-            {"units": "s", "long_name": "laboratory time since the run began"},
-        )
-    }
-    for name in {key: None for _, _, values in rows for key in values}:
-        values = [row.get(name) for _, _, row in rows]
+    about = {"units": "s", "long_name": "laboratory time since the run began"}
+    yield "time", ("record", table.time_s, about)
+    for name in [*table.names]:
         meta = columns.get(name, {})
         attrs: dict[str, Any] = {
             "units": meta.get("unit", "") or "1",
             "long_name": meta.get("long_name", "") or name,
         }
-        if any(isinstance(v, str) for v in values):
-            texts = sorted({str(v) for v in values if v is not None})
+        data, words = table.values(name)
+        if words is not None:
+            texts = sorted(words)
             codes = {text: code for code, text in enumerate(texts)}
-            meanings = codes if None not in values else {"missing": -1, **codes}
+            meanings = codes if table.has(name) else {"missing": -1, **codes}
             attrs |= {
                 "flag_values": np.array(list(meanings.values()), np.int16),
                 "flag_meanings": " ".join(text.replace(" ", "_") for text in meanings),
             }
-            data: Any = np.array([-1 if v is None else codes[str(v)] for v in values], np.int16)
-        elif any(v is None or isinstance(v, float) for v in values):
-            data = np.array([np.nan if v is None else v for v in values], np.float64)
-        else:
-            data = np.array(values, np.int64)
-        variables[name] = ("record", data, attrs)
-    coordinates = {
-        "record": (
-            "record",
-            np.array([n for n, _, _ in rows], np.int64),
-            {"long_name": "number of the round or shot", "units": "1"},
-        )
-    }
-    return xarray.Dataset(
-        variables,
-        coordinates,
-        {k: v if isinstance(v, int | float) else str(v) for k, v in attributes.items()},
-    )
+            data = np.array([*(codes[word] for word in words), -1], np.int16)[data]
+        yield name, ("record", data, attrs)
 
 
 def publish(
-    path: Path, rows: Rows, columns: Mapping[str, Mapping[str, str]], attributes: Mapping[str, Any]
+    path: Path, rows: Rows | Columns, columns: Mapping[str, Mapping[str, str]], attributes: Mapping[str, Any]
 ) -> None:
-    """Write the file beside its name and rename it: readers see all of it or nothing."""
+    """Write the file beside its name and rename it: readers see all of it or nothing. One variable is in memory at a time."""
+    table = rows if isinstance(rows, Columns) else of_rows(list(rows))
     temporary = path.with_name(path.name + ".tmp")
+    number = {"record": ("record", table.number, {"long_name": "number of the round or shot", "units": "1"})}
+    told = {k: v if isinstance(v, int | float) else str(v) for k, v in attributes.items()}
     try:
-        dataset(rows, columns, attributes).to_netcdf(temporary, engine="h5netcdf")
+        xarray.Dataset({}, number, told).to_netcdf(temporary, engine="h5netcdf")
+        for name, variable in variables(table, columns):
+            xarray.Dataset({name: variable}).to_netcdf(temporary, mode="a", engine="h5netcdf")
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

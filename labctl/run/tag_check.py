@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from labctl.run import journal
+from labctl.run.columns import Columns
 from labctl.schedule.items import Attempt, Branch, Item, Repeat, Report, Schedule, Series, Together
+
+if TYPE_CHECKING:
+    from labctl.tags.again import FoundHerald
 
 FOLDER = "tags"
 PUBLISHED = "tags.parquet"
@@ -47,8 +50,8 @@ class _Loop:
     click_columns: tuple[str | None, ...]
 
 
-def check(folder: Path, schedule: Schedule) -> Heralds | None:
-    """Search the tags of a run folder for heralds, compare them with its journal, publish them; None without tags.
+def check(folder: Path, schedule: Schedule, table: Columns) -> Heralds | None:
+    """Search the tags of a run folder for heralds, compare them with its records, publish them; None without tags.
 
     A record with several passes of one loop knows only the last of them: that one is compared.
     """
@@ -58,37 +61,39 @@ def check(folder: Path, schedule: Schedule) -> Heralds | None:
     if not recording.files(tags):
         return None
     loops = {loop.into: loop for loop in _loops(schedule)}
+    columns = [name for loop in loops.values() for name in (loop.outcome_column, *loop.click_columns) if name]
     count = recording.publish(tags, folder / PUBLISHED)
     found = agree = recorded = 0
     heralds = again.find(tags, {into: loop.outcomes for into, loop in loops.items()})
     waiting = next(heralds, None)
-    for number, _, values in journal.rows(folder / "journal"):
-        last: dict[str, again.FoundHerald] = {}
-        while waiting is not None and waiting.record <= number:
-            if waiting.record == number:
-                last[waiting.loop] = waiting
-            waiting = next(heralds, None)
-        found += len(last)
-        for into, loop in loops.items():
-            said = _said(loop, values)
-            if said is None:
-                continue
-            recorded += 1
-            herald = last.get(into)
-            agree += herald is not None and _same(loop, said, herald.outcome, herald.first_ps, values)
+    for numbers, values in table.pieces(columns):
+        for place, number in enumerate(numbers.tolist()):
+            last: dict[str, again.FoundHerald] = {}
+            while waiting is not None and waiting.record <= number:
+                if waiting.record == number:
+                    last[waiting.loop] = waiting
+                waiting = next(heralds, None)
+            found += len(last)
+            for into, loop in loops.items():
+                said = _said(loop, values, place)
+                if said is None:
+                    continue
+                recorded += 1
+                herald = last.get(into)
+                agree += herald is not None and _same(loop, said, herald, values, place)
     return Heralds(recorded, found, agree, count)
 
 
-def _said(loop: _Loop, values: Mapping[str, Any]) -> str | None:
+def _said(loop: _Loop, values: Mapping[str, list[Any]], place: int) -> str | None:
     """The outcome a record has of a loop; None if it has none, or no herald."""
-    said = values.get(loop.outcome_column) if loop.outcome_column else None
+    said = values[loop.outcome_column][place] if loop.outcome_column else None
     return said if said in loop.outcomes.values() and said != "again" else None
 
 
-def _same(loop: _Loop, said: str, outcome: str, first_ps: tuple[int, ...], values: Mapping[str, Any]) -> bool:
-    return said == outcome and all(
-        column is None or values.get(column) == first
-        for column, first in zip(loop.click_columns, first_ps, strict=False)
+def _same(loop: _Loop, said: str, herald: FoundHerald, values: Mapping[str, list[Any]], place: int) -> bool:
+    return said == herald.outcome and all(
+        column is None or values[column][place] == first
+        for column, first in zip(loop.click_columns, herald.first_ps, strict=False)
     )
 
 

@@ -178,9 +178,19 @@ class VirtualLab:
     """A simulated lab in this process: the same drivers over ``sim://``, the same core, time as fast as it can be computed.
 
     The same seed gives the same journal, byte for byte.
+
+    report:  whether a run gets a report with pictures
     """
 
-    def __init__(self, config: LabConfig, lab: Path, seed: int | None, runs: Path, core: str = "sim") -> None:
+    def __init__(
+        self,
+        config: LabConfig,
+        lab: Path,
+        seed: int | None,
+        runs: Path,
+        core: str = "sim",
+        report: bool = True,
+    ) -> None:
         self.config = config
         self._core = core
         self.clock = VirtualClock()
@@ -204,6 +214,7 @@ class VirtualLab:
             snapshot=self.snapshot,
             seed=used,
             sources=self.world.sources(),
+            report=report,
         )
 
     def run(

@@ -72,7 +72,7 @@ class FakeLab:
 
     before: Any = None
 
-    def __init__(self, config: Any, lab: Path, seed: int | None, runs: Path) -> None:
+    def __init__(self, config: Any, lab: Path, seed: int | None, runs: Path, core: str = "sim") -> None:
         self.runs = runs
         self.runner = Runner(ListCore(FakeLab.before), runs, lab, {"name": config.name}, seed=seed)
 
@@ -213,7 +213,7 @@ def test_a_run_is_taken_by_one_process_only(tmp_path: Path) -> None:
         Journal.resume(journal.path)
     journal.close()
     resumed, content = Journal.resume(journal.path)
-    assert len(content.records) == 4
+    assert content.count == 4
     resumed.close("stopped")
 
 

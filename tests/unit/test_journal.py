@@ -79,7 +79,7 @@ def test_what_is_cut_off_on_resuming_is_kept_beside_it(tmp_path: Path):
     path.write_bytes(data)
     again, content = Journal.resume(path)
     again.close()
-    assert len(content.records) == 2 and path.read_bytes() == data[: ends[2]]
+    assert content.count == 2 and path.read_bytes() == data[: ends[2]]
     assert (tmp_path / f"journal.torn-{ends[2]}").read_bytes() == data[ends[2] :]
 
 

@@ -12,7 +12,7 @@ from world_lab import FLIGHT, laboratory
 from labctl.core.session import CoreSession, TagsMessage, decode, encode
 from labctl.core.sim import SimCore
 from labctl.errors import DataError, StorageError
-from labctl.run import journal
+from labctl.run import columns, journal
 from labctl.run.runner import Outcome
 from labctl.run.tag_check import check
 from labctl.schedule.items import Attempt, Every, Report, Schedule, Series
@@ -190,7 +190,7 @@ def test_a_tag_that_is_not_where_the_record_says_is_noticed(taken: Outcome, tmp_
             ]
         )
     writer.close()
-    found = check(tmp_path, link())
+    found = check(tmp_path, link(), columns.read(tmp_path / "journal")[0])
     assert found is not None and (found.recorded, found.found, found.agree) == (
         ROUNDS,
         ROUNDS - 1,
