@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from artiq_parts import CONFIG, KASLI
+from artiq_parts import LINES as ARTIQ_LINES
 from fake_world import FOREVER, FakeWorld
 
+from labctl.core.artiq.compile import problems
 from labctl.core.program import lower
 from labctl.core.sim import SimCore
 from labctl.run.results import results
@@ -93,3 +96,14 @@ def test_odds_for_ever_do_not_end_a_search_that_cannot_succeed() -> None:
     schedule = Schedule("search", searching(10).body)  # passes count: it ends
     SimCore(world, _Free(), np.random.default_rng(1)).run(lower(schedule), 3, lambda _: None)
     assert world.now < FOREVER
+
+
+def test_what_only_the_simulated_core_has_is_refused_by_the_artiq_core() -> None:
+    loop = Attempt(Gate("n.in0", 1 * us, "c", 5), ("c",), {"0": "again", "1": "yes"}, 10)
+    report = Report({"t": "herald.total_ps"})
+    body = Series((loop, Branch("herald", {"yes": Series((report, Wait(1 * us))), "timeout": Wait(1 * us)})))
+    said = "\n".join(
+        str(one) for one in problems(Schedule("test", body, rounds="record"), ARTIQ_LINES, CONFIG, KASLI)
+    )
+    for words in ("without a record", "'c' reaches a threshold", "'herald.total_ps'"):
+        assert words in said

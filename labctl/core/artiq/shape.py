@@ -102,7 +102,14 @@ Shape = Piece | Tries | Row | Loop | Choice | Act
 
 def shape(schedule: Schedule, problems: Problems) -> Shape:
     """The shape of a checked schedule."""
-    return _shape(schedule.body, (schedule.name or "schedule",), problems)
+    path = (schedule.name or "schedule",)
+    if schedule.rounds == "record":
+        problems.add(
+            path,
+            "a schedule whose passes may end without a record",
+            "the ARTIQ core counts passes, not records: this schedule runs on the simulated core only",
+        )
+    return _shape(schedule.body, path, problems)
 
 
 def _shape(item: Item, path: Path, problems: Problems) -> Shape:
@@ -118,8 +125,24 @@ def _shape(item: Item, path: Path, problems: Problems) -> Shape:
             cases = {name: _shape(case, inside(path, name), problems) for name, case in item.cases.items()}
             return Choice(path, item.on, cases)
         case Attempt():
-            return _tries(item, inside(path, "attempt"))
-        case Feedback() | Draw() | Report() | HostPoint() | LineTrigger() | Track():
+            tries = _tries(item, inside(path, "attempt"))
+            for register in set(item.gates) & set(tries.body.timeline.thresholds):
+                problems.add(
+                    tries.path,
+                    f"the attempt is decided by whether {register!r} reaches a threshold",
+                    "the ARTIQ core decides by single clicks: leave the gate's threshold out",
+                )
+            return tries
+        case Report():
+            for register in item.columns.values():
+                if register.endswith((".total", ".total_ps")):
+                    problems.add(
+                        path,
+                        f"the record wants {register!r}, which the ARTIQ core does not keep",
+                        "report the loop's .attempts instead",
+                    )
+            return Act(path, item)
+        case Feedback() | Draw() | HostPoint() | LineTrigger() | Track():
             return Act(path, item)
         case _:
             problems.add(
