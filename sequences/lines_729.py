@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labctl.schedule.items import Schedule
+from labctl.schedule.items import Schedule, Series, Wait
 from labctl.units import us
 from sequences.link import PI_TIME
 from sequences.shots import FIELD_T, TO_D52_M12_HZ_PER_T, TO_D52_M52_HZ_PER_T, both, drive, scan
@@ -40,7 +40,12 @@ def lines_729(
     tones = [(offset, amplitude) for offset in offsets]
     tones += [(apart_hz + offset, amplitude / second_rabi) for offset in offsets]
     cases = [
-        both(lambda node, hz=hz, power=power: drive(node, pulse, frequency_hz=hz, amplitude=power))
+        Series(
+            (
+                Wait(5 * us),  # for the synthesisers of both nodes to be set
+                both(lambda node, hz=hz, power=power: drive(node, pulse, frequency_hz=hz, amplitude=power)),
+            )
+        )
         for hz, power in tones
     ]
     return scan(
