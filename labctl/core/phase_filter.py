@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 GRID = 128
+CIRCLE = np.exp(2j * np.pi * np.arange(GRID) / GRID)
 KEPT = 15 / 16
 """Share of a cycle's clicks that still counts one cycle later, for the agreement."""
 FORGOTTEN_RAD2 = 60.0
@@ -44,6 +45,7 @@ class PhaseFilter:
         self._log_0: Floats = np.log((1 + fringe) / 2)
         self._log_1: Floats = np.log((1 - fringe) / 2)
         self._updated_s: float | None = None
+        self._estimate: tuple[float, float] | None = None
         self._contrast = contrast
         self._biases: Floats = np.asarray(biases_rad, np.float64)
         self._recent: Floats = np.zeros((len(biases_rad), 2))
@@ -52,6 +54,7 @@ class PhaseFilter:
         """Take in cycles: ``counts`` of shape (cycles, slots, 2), clicks; ``times_s`` of shape (cycles,), end of each cycle, s."""
         if len(times_s) == 0:
             return
+        self._estimate = None
         previous = times_s[0] if self._updated_s is None else self._updated_s
         gaps = np.diff(np.concatenate(([previous], times_s)))
         _follow(
@@ -63,14 +66,17 @@ class PhaseFilter:
         )
         self._updated_s = float(times_s[-1])
         weights = KEPT ** np.arange(len(times_s) - 1, -1, -1)
-        self._recent = self._recent * KEPT ** len(times_s) + np.tensordot(weights, counts, 1)
+        self._recent = self._recent * KEPT ** len(times_s) + (
+            weights @ counts.reshape(len(counts), -1)
+        ).reshape(-1, 2)
 
     def estimate(self) -> tuple[float, float]:
         """Circular mean, rad in (-π, π], and circular standard deviation, rad (large when nothing is known)."""
-        grid = np.arange(GRID) * (2 * math.pi / GRID)
-        mean = complex(np.sum(self.posterior * np.exp(1j * grid)))
-        length = min(max(abs(mean), 1e-12), 1.0)
-        return math.atan2(mean.imag, mean.real), math.sqrt(max(0.0, -2 * math.log(length)))
+        if self._estimate is None:
+            mean = complex(self.posterior @ CIRCLE)
+            length = min(max(abs(mean), 1e-12), 1.0)
+            self._estimate = math.atan2(mean.imag, mean.real), math.sqrt(max(0.0, -2 * math.log(length)))
+        return self._estimate
 
     def agreement(self) -> float:
         """How well the clicks of the last cycles (16 or so, fading) fit the estimate: 1 at the assumed contrast, 0 without a fringe.

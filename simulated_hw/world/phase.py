@@ -6,6 +6,7 @@ import cmath
 import functools
 import math
 from bisect import bisect_left, bisect_right
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -78,9 +79,14 @@ class PhaseWalk:
     def __init__(self, rng: np.random.Generator, regime: Regime) -> None:
         self._rng = rng
         self._regimes: list[tuple[int, Regime]] = [(0, regime)]
-        self._times: list[int] = [0]
-        self._walk: list[float] = [float(rng.uniform(0, 2 * math.pi))]
-        self._jitter: list[float] = [float(rng.standard_normal()) * regime.jitter_rad]
+        self._times: list[int] = []
+        self._walk: list[float] = []
+        self._jitter: list[float] = []
+        self._fresh: deque[tuple[Times | list[int], Floats | list[float], Floats | list[float]]] = deque()
+        """Points later than those of the lists, in order: they go there when somebody asks about the past."""
+        self._fresh_points = 0
+        self._last = 0, float(rng.uniform(0, 2 * math.pi)), float(rng.standard_normal()) * regime.jitter_rad
+        self._append([self._last[0]], [self._last[1]], [self._last[2]])
 
     @property
     def regime(self) -> Regime:
@@ -89,54 +95,45 @@ class PhaseWalk:
 
     def change(self, regime: Regime, time_ps: int) -> None:
         """From ``time_ps`` on (but not before what was asked already) the phase moves otherwise."""
-        time_ps = max(time_ps, self._times[-1])
+        time_ps = max(time_ps, self._last[0])
         reached = self.at(time_ps)
         self._regimes.append((time_ps + 1, regime))
-        self._times.append(time_ps + 1)
-        self._walk.append(reached - regime.swung(time_ps + 1))
-        self._jitter.append(0.0)
+        self._last = time_ps + 1, reached - regime.swung(time_ps + 1), 0.0
+        self._append([self._last[0]], [self._last[1]], [self._last[2]])
 
     def at(self, time_ps: int) -> float:
         """Phase at ``time_ps``, rad."""
-        place = bisect_left(self._times, time_ps)
+        known_ps, walk, jitter = self._last
         regime = self._regime_at(time_ps)
-        if place < len(self._times) and self._times[place] == time_ps:
-            return self._walk[place] + self._jitter[place] + regime.swung(time_ps)
-        if place == len(self._times) or place == 0:
-            walk, jitter = self._beyond(max(place - 1, 0), time_ps, regime)
-        else:
-            walk, jitter = self._between(place, time_ps, regime)
-        self._times.insert(place, time_ps)
-        self._walk.insert(place, walk)
-        self._jitter.insert(place, jitter)
-        self._forget()
+        if time_ps > known_ps:
+            walk, jitter = self._beyond(time_ps - known_ps, walk, jitter, regime)
+            self._last = time_ps, walk, jitter
+            self._append([time_ps], [walk], [jitter])
+        elif time_ps < known_ps:
+            walk, jitter = self._before(time_ps, regime)
         return walk + jitter + regime.swung(time_ps)
 
     def at_many(self, times_ps: Times) -> Floats:
         """Phases at rising times, rad; one pass when they all lie ahead of what is known."""
         if len(times_ps) == 0:
             return np.zeros(0)
-        if times_ps[0] < self._times[-1]:
+        if times_ps[0] < self._last[0]:
             return np.array([self.at(int(t)) for t in times_ps])
         regime = self.regime
-        fresh = int(times_ps[0] == self._times[-1])
+        fresh = int(times_ps[0] == self._last[0])
         normals = self._rng.standard_normal((2, len(times_ps)))
         walk, jitter, phases = _ahead(
             times_ps,
             normals,
-            self._times[-1],
-            self._walk[-1],
-            self._jitter[-1],
+            *self._last,
             regime.diffusion_rad2_per_s,
             regime.ramp_rad_per_s,
             regime.jitter_rad,
             regime.jitter_time_s,
             _table(regime.swings),
         )
-        self._times.extend(times_ps[fresh:].tolist())
-        self._walk.extend(walk[fresh:].tolist())
-        self._jitter.extend(jitter[fresh:].tolist())
-        self._forget()
+        self._last = int(times_ps[-1]), float(walk[-1]), float(jitter[-1])
+        self._append(times_ps[fresh:], walk[fresh:], jitter[fresh:])
         return phases
 
     def mean_cosine(self, start_ps: int, duration_ps: int, bias_rad: Floats) -> Floats:
@@ -147,10 +144,13 @@ class PhaseWalk:
         The stretch is long for jitter and sinusoids.
         """
         regime = self.regime
-        self.at(start_ps)
-        place = bisect_left(self._times, start_ps)
+        phase = self.at(start_ps)
+        if start_ps == self._last[0]:
+            jitter = self._last[2]
+        else:
+            jitter = self._jitter[bisect_left(self._times, start_ps)]
         start_s, duration_s = start_ps / PS_PER_S, duration_ps / PS_PER_S
-        slow = self._walk[place] + regime.ramp_rad_per_s * start_s
+        slow = phase - jitter - regime.swung(start_ps) + regime.ramp_rad_per_s * start_s
         exponent = complex(-regime.diffusion_rad2_per_s / 2 * duration_s, regime.ramp_rad_per_s * duration_s)
         mean = 1.0 if abs(exponent) < 1e-9 else (cmath.exp(exponent) - 1) / exponent
         phasor = cmath.rect(_fast_contrast(regime), slow) * mean
@@ -161,14 +161,49 @@ class PhaseWalk:
             return self._regimes[-1][1]
         return self._regimes[max(0, bisect_right(self._regimes, time_ps, key=lambda r: r[0]) - 1)][1]
 
-    def _beyond(self, near: int, time_ps: int, regime: Regime) -> tuple[float, float]:
-        """Walk and jitter outside what is known, from the nearest point."""
-        span_s = abs(time_ps - self._times[near]) / PS_PER_S
+    def _append(
+        self, times: Times | list[int], walk: Floats | list[float], jitter: Floats | list[float]
+    ) -> None:
+        """Later points; the oldest are forgotten."""
+        self._fresh.append((times, walk, jitter))
+        self._fresh_points += len(times)
+        while self._fresh_points - len(self._fresh[0][0]) > KEPT // 2:
+            self._times, self._walk, self._jitter = [], [], []
+            self._fresh_points -= len(self._fresh.popleft()[0])
+        while len(self._regimes) > 1 and self._regimes[1][0] <= int(self._fresh[0][0][0]) and not self._times:
+            del self._regimes[0]
+
+    def _before(self, time_ps: int, regime: Regime) -> tuple[float, float]:
+        """Walk and jitter at a time before the last known one."""
+        for points, place in ((self._times, 0), (self._walk, 1), (self._jitter, 2)):
+            for chunk in self._fresh:
+                points.extend(np.asarray(chunk[place]).tolist())  # type: ignore[arg-type]
+        self._fresh.clear()
+        self._fresh_points = 0
+        place = bisect_left(self._times, time_ps)
+        if self._times[place] == time_ps:
+            return self._walk[place], self._jitter[place]
+        if place == 0:
+            span_ps = self._times[0] - time_ps
+            walk, jitter = self._beyond(span_ps, self._walk[0], self._jitter[0], regime)
+        else:
+            walk, jitter = self._between(place, time_ps, regime)
+        self._times.insert(place, time_ps)
+        self._walk.insert(place, walk)
+        self._jitter.insert(place, jitter)
+        if len(self._times) > KEPT:
+            for points in (self._times, self._walk, self._jitter):
+                del points[: -KEPT // 2]
+        return walk, jitter
+
+    def _beyond(self, span_ps: int, walk: float, jitter: float, regime: Regime) -> tuple[float, float]:
+        """Walk and jitter so far away from a point at the end of what is known."""
+        span_s = span_ps / PS_PER_S
         first, second = self._rng.standard_normal(2).tolist()
         left = math.exp(-span_s / regime.jitter_time_s)
         return (
-            self._walk[near] + first * math.sqrt(regime.diffusion_rad2_per_s * span_s),
-            self._jitter[near] * left + second * regime.jitter_rad * math.sqrt(1 - left**2),
+            walk + first * math.sqrt(regime.diffusion_rad2_per_s * span_s),
+            jitter * left + second * regime.jitter_rad * math.sqrt(1 - left**2),
         )
 
     def _between(self, place: int, time_ps: int, regime: Regime) -> tuple[float, float]:
@@ -183,13 +218,6 @@ class PhaseWalk:
         lost_a, lost_b, lost = -math.expm1(-2 * a), -math.expm1(-2 * b), -math.expm1(-2 * (a + b))
         mean = self._jitter[place - 1] * math.exp(-a) * lost_b + self._jitter[place] * math.exp(-b) * lost_a
         return walk, mean / lost + second * regime.jitter_rad * math.sqrt(lost_a * lost_b / lost)
-
-    def _forget(self) -> None:
-        if len(self._times) > KEPT:
-            for points in (self._times, self._walk, self._jitter):
-                del points[: -KEPT // 2]
-            while len(self._regimes) > 1 and self._regimes[1][0] <= self._times[0]:
-                del self._regimes[0]
 
 
 @functools.lru_cache(maxsize=16)

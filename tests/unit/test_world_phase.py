@@ -61,10 +61,10 @@ def test_mean_cosine_is_the_mean_over_the_walk(diffusion: float, ramp: float) ->
     values = []
     for seed in range(800):
         one = walk(seed, diffusion, ramp)
-        one._walk[0] = 0.3
+        one._last = 0, 0.3, 0.0
         values.append(np.cos(one.at_many(times) + 0.4).mean())
     known = walk(1, diffusion, ramp)
-    known._walk[0] = 0.3
+    known._last = 0, 0.3, 0.0
     error = 5 * np.std(values) / math.sqrt(800) + 0.004
     assert known.mean_cosine(0, duration, 0.4) == pytest.approx(np.mean(values), abs=error)
 
@@ -75,7 +75,7 @@ def test_jitter_is_stationary_and_forgets_ahead_beyond_and_between() -> None:
     around = np.empty((n, 4))
     for seed in range(n):
         one = PhaseWalk(np.random.default_rng(seed), regime)
-        base = one._walk[0]
+        base = one._last[1]
         many = one.at_many(np.array([10**9, 10**9 + 16 * 10**6], np.int64))
         middle = one.at(10**9 + 8 * 10**6)
         later = one.at(2 * 10**9)
@@ -89,7 +89,7 @@ SWINGS = (Swing(85.0, 0.4, 0.3), Swing(600.0, 0.1, -1.0))
 
 def test_sinusoids_are_where_they_are_however_far_away_one_asks() -> None:
     one = PhaseWalk(np.random.default_rng(3), Regime(0.0, 0.0, swings=SWINGS))
-    start = one._walk[0]
+    start = one._last[1]
     times = np.array([1, 10**9, 386 * 3600 * 10**12 + 123_456_789], np.int64)
     for found, time in zip(one.at_many(times).tolist(), times.tolist(), strict=True):
         exact = sum(
@@ -103,11 +103,11 @@ def test_sinusoids_are_where_they_are_however_far_away_one_asks() -> None:
 
 def test_a_long_mean_has_the_bessel_functions_of_the_sinusoids_and_the_spread_of_the_jitter() -> None:
     one = PhaseWalk(np.random.default_rng(4), Regime(0.0, 0.0, 0.2, 16e-6, SWINGS))
-    one._walk[0], one._jitter[0] = 0.7, 0.0
+    one._last = 0, 0.7, 0.0
     times = np.linspace(0, 10**12, 200_000, dtype=np.int64)
     mean = float(np.cos(one.at_many(times) + 0.4).mean())
     fresh = PhaseWalk(np.random.default_rng(4), Regime(0.0, 0.0, 0.2, 16e-6, SWINGS))
-    fresh._walk[0] = 0.7
+    fresh._last = 0, 0.7, 0.0
     assert fresh.mean_cosine(0, 10**12, 0.4) == pytest.approx(mean, abs=2e-3)
     assert mean == pytest.approx(
         math.cos(1.1) * 0.9604 * 0.9975 * math.exp(-0.02), abs=2e-3
@@ -145,13 +145,23 @@ def test_when_the_regime_changes_the_phase_goes_on_and_the_past_stays() -> None:
     assert np.var(spreads) == pytest.approx(0.6, rel=5 * math.sqrt(2 / 1500))
 
 
+def kept(one: PhaseWalk) -> int:
+    assert len(one._times) == len(one._walk) == len(one._jitter)
+    assert one._fresh_points == sum(len(chunk[0]) for chunk in one._fresh)
+    return len(one._times) + one._fresh_points
+
+
 def test_memory_is_bounded() -> None:
     one = walk(2)
-    one.at_many(np.arange(20_000, dtype=np.int64) * 10**6)
-    assert len(one._times) <= KEPT
+    for k in range(20):
+        one.at_many(np.arange(1000 * k, 1000 * (k + 1), dtype=np.int64) * 10**6)
+        assert kept(one) <= 2 * KEPT
     for k in range(2 * KEPT):
-        one.at(10**12 + k)
-    assert len(one._times) == len(one._walk) == len(one._jitter) <= KEPT
+        one.at(10**12 + 2 * k)
+    assert KEPT // 4 < kept(one) <= 2 * KEPT
+    for k in range(2 * KEPT):
+        one.at(10**12 + 4 * KEPT - 2 * k - 1)
+    assert kept(one) <= 2 * KEPT
 
 
 @pytest.mark.parametrize("span", [1e-7, 1e-4, 5e-3, 1.0])
