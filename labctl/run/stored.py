@@ -53,7 +53,7 @@ def stored_products(
     basis = table.column("basis").astype(int)
     product = 2 * (table.column("bright_a") == table.column("bright_b")).astype(int) - 1
     times = np.asarray(arguments["storage_ps"], float)[table.column("storage").astype(int)] / 1e12
-    used = known_phase(table) | (basis == memory.BASES.index("zz"))
+    used = known_phase(table, arguments) | (basis == memory.BASES.index("zz"))
     return times[used], basis[used], product[used]
 
 
