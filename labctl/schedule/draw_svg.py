@@ -10,27 +10,30 @@ from html import escape
 
 from labctl.schedule.items import Schedule
 from labctl.schedule.lines import Line
-from labctl.schedule.picture import Bar, Element, Frame, Note, Strip, picture
+from labctl.schedule.picture import WHOLE, Bar, Element, Frame, Note, Strip, Zoom, clipped, picture
 from labctl.units import format_time
 
 MARGIN = 16
-NARROWEST = 720
+NARROWEST, WIDEST = 720, 1500
+"""Width of the time axes, px; a strip that needs more goes on below."""
+MANY = 24
+"""With more slots than this, bars that need not be wider than their phase are not."""
 LANE, BAR, ROW, INDENT = 24, 17, 17, 14
 CHARACTER = 5.9
 """Mean width of a character, px."""
 CROWDED = 90
 """With more slots than this they are narrow, and labels that do not fit are left out."""
-COLOURS = {"switch": "#33608c", "tone": "#8a3f78", "detector": "#2b7a4b"}
+COLOURS = {"switch": "#33608c", "tone": "#8a3f78", "detector": "#2b7a4b", "trigger": "#2b7a4b"}
 FRAMES = {"loop": "#c8641b", "block": "#9a9a9a", "case": "#8a3f78"}
 
 
-def svg(schedule: Schedule, lines: Mapping[str, Line]) -> str:
-    """The schedule as an SVG image.
+def svg(schedule: Schedule, lines: Mapping[str, Line], zoom: Zoom = WHOLE) -> str:
+    """The schedule, or what is zoomed into, as an SVG image.
 
     Each straight piece has its own time axis, not to scale: equal edges stand on one vertical, labelled with their time
     from the beginning of the piece. Loops are folded, cases of branches are drawn one below the other.
     """
-    elements = picture(schedule)
+    elements = _wrapped(picture(schedule, zoom))
     width = max([NARROWEST, *(math.ceil(sum(_slots(strip))) for strip in _strips(elements))])
     page = _Page(lines, _left(elements, 0), width)
     page.text(MARGIN, f"Schedule {schedule.name}", size=15, bold=True)
@@ -43,6 +46,34 @@ def svg(schedule: Schedule, lines: Mapping[str, Line]) -> str:
         size=10,
     )
     return page.image()
+
+
+def _wrapped(elements: Sequence[Element]) -> list[Element]:
+    """Strips that are too wide cut into several, one below the other."""
+    found: list[Element] = []
+    for element in elements:
+        if isinstance(element, Frame):
+            found.append(Frame(element.title, element.kind, _wrapped(element.inner)))
+        elif isinstance(element, Strip):
+            found += _cut(element)
+        else:
+            found.append(element)
+    return found
+
+
+def _cut(strip: Strip) -> list[Strip]:
+    times, widths = strip.times(), _slots(strip)
+    if sum(widths) <= WIDEST:
+        return [strip]
+    parts: list[Strip] = []
+    begin = before = times[0]
+    width = 0.0
+    for time, slot in zip(times[1:], widths, strict=True):
+        if width and width + slot > WIDEST:
+            parts.append(clipped(strip, begin, before))
+            begin, width = before, 0.0
+        width, before = width + slot, time
+    return [*parts, clipped(strip, begin, times[-1])]
 
 
 def _strips(elements: Sequence[Element]) -> list[Strip]:
@@ -68,7 +99,8 @@ def _slots(strip: Strip) -> list[float]:
     place = {time: index for index, time in enumerate(times)}
     for bar in sorted(strip.bars, key=lambda bar: place[bar.end] - place[bar.start]):
         first, last = place[bar.start], place[bar.end]
-        missing = _text_width(bar.label) + 8 - sum(widths[first:last])
+        label = (bar.phase or bar.label) if len(times) > MANY else bar.label
+        missing = _text_width(label) + 8 - sum(widths[first:last])
         for slot in range(first, last):
             widths[slot] += max(0.0, missing) / (last - first)
     return widths

@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 
 from labctl.schedule.items import Schedule
 from labctl.schedule.lines import Line
-from labctl.schedule.picture import Element, Frame, Note, Strip, picture
+from labctl.schedule.picture import WHOLE, Element, Frame, Note, Strip, Zoom, picture
 from labctl.units import format_time
 
 FILL = {"pulse": "█", "gate": "▒", "folded": "░"}
 RULE = {"loop": "┃", "block": "│", "case": "╎"}
-NARROWEST, WIDEST = 4, 14
+NARROWEST, WIDEST = 5, 14
 """Characters of a slot."""
 
 
-def text(schedule: Schedule, lines: Mapping[str, Line], width: int = 100) -> str:
-    """The schedule as text of at most ``width`` columns where its names allow; times from the start of each piece."""
-    elements = picture(schedule)
+def text(schedule: Schedule, lines: Mapping[str, Line], width: int = 100, zoom: Zoom = WHOLE) -> str:
+    """The schedule, or what is zoomed into, as text of at most ``width`` columns where its names allow.
+
+    Times are from the start of each piece.
+    """
+    elements = picture(schedule, zoom)
     names = max((len(name) for strip in _strips(elements) for name in strip.lines(())), default=0)
     rows = [f"schedule {schedule.name}"]
     rows += _rows(elements, list(lines), names, width)
@@ -84,8 +87,11 @@ def _lane(strip: Strip, name: str, place: Mapping[int, int], end: int) -> str:
         left, right = found
         drawn = FILL[bar.kind] * (right - left)
         label = bar.shown(len(drawn) - 3)
+        tight = bar.shown(len(drawn) - 1)
         if label:
             drawn = f" {label} ".center(len(drawn), FILL[bar.kind])
+        elif tight:
+            drawn = tight.rjust(len(drawn), FILL[bar.kind])
         cells[left:right] = ["▐" if bar.kind == "pulse" else drawn[0], *drawn[1:]]
     return "".join(cells)
 

@@ -5,10 +5,13 @@ Loops are folded to their first and last turn, branches show each case once, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
+from labctl.errors import ScheduleError
 from labctl.schedule.items import (
     Attempt,
     Branch,
@@ -38,17 +41,21 @@ UNROLLED = 3
 
 @dataclass(frozen=True)
 class Bar:
-    """A line that is on from ``start`` to ``end`` ps; folded bars stand for the turns of a loop that are not drawn."""
+    """A line that is on from ``start`` to ``end`` ps; folded bars stand for the turns of a loop that are not drawn.
+
+    phase:  that its tone is set to just before, in degrees; "" if it is not
+    """
 
     line: str
     start: int
     end: int
     kind: Literal["pulse", "gate", "folded"]
     label: str = ""
+    phase: str = ""
 
     def shown(self, room: float) -> str:
-        """The label, or only the duration, or nothing: what fits into so many characters."""
-        for label in (self.label, format_time(self.end - self.start)):
+        """The label, or only the phase or the duration, or nothing: what fits into so many characters."""
+        for label in (self.label, self.phase or format_time(self.end - self.start)):
             if len(label) <= room and self.label:
                 return label
         return ""
@@ -66,16 +73,17 @@ class Span:
 
 @dataclass
 class Strip:
-    """A straight piece: lanes over one time axis."""
+    """A straight piece: lanes over one time axis from ``begin`` to ``length`` ps."""
 
     length: int
     bars: list[Bar] = field(default_factory=list[Bar])
     spans: list[Span] = field(default_factory=list[Span])
     marks: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    begin: int = 0
 
     def times(self) -> list[int]:
         """Every time at which something begins or ends, from 0 to the length."""
-        found = {0, self.length}
+        found = {self.begin, self.length}
         for part in (*self.bars, *self.spans):
             found |= {part.start, part.end}
         found |= {at for _, at in self.marks}
@@ -123,12 +131,152 @@ class Frame:
 Element = Strip | Note | Frame
 
 
-def picture(schedule: Schedule) -> list[Element]:
-    """The elements of a schedule's drawing, top to bottom."""
+@dataclass(frozen=True)
+class Zoom:
+    """A part of a drawing.
+
+    block:   only the block of this name (the first of several); "" for the whole schedule
+    window:  only what is between these times of each straight piece, ps; loops are unrolled there. None: all
+    """
+
+    block: str = ""
+    window: tuple[int, int] | None = None
+
+
+WHOLE = Zoom()
+
+
+def picture(schedule: Schedule, zoom: Zoom = WHOLE) -> list[Element]:
+    """The elements of a schedule's drawing, top to bottom; ScheduleError if it has no such block."""
     body = schedule.body
-    if isinstance(body, Series) and body.name == schedule.name:
+    if zoom.block:
+        body = _block(body, zoom.block)
+        if body is None:
+            names = dict.fromkeys(_block_names(schedule.body))
+            raise ScheduleError(
+                f"schedule {schedule.name} has no block {zoom.block!r}: there are {', '.join(names)}"
+            )
+    elif isinstance(body, Series) and body.name == schedule.name:
         body = Series(body.items)  # the title shows the name already
-    return _elements(body)
+    if zoom.window is None:
+        return _elements(fold(body))
+    return _clipped(_elements(body, 200), *zoom.window)
+
+
+def fold(item: Item) -> Item:
+    """The item with every train that is written out as a loop: four or more like pieces in a row."""
+    match item:
+        case Series():
+            return replace_items(item, tuple(_folded([fold(part) for part in item.items])))
+        case Together():
+            return replace_items(item, tuple(fold(part) for part in item.items))
+        case Repeat():
+            return Repeat(item.count, fold(item.body))
+        case Attempt():
+            every = item.every and msgspec.structs.replace(item.every, body=fold(item.every.body))
+            return msgspec.structs.replace(item, body=fold(item.body), every=every)
+        case Branch():
+            return Branch(item.on, {name: fold(case) for name, case in item.cases.items()})
+        case _:
+            return item
+
+
+def replace_items(item: Series | Together, items: tuple[Item, ...]) -> Item:
+    """The block with other items."""
+    return item if items == item.items else msgspec.structs.replace(item, items=items)
+
+
+FEWEST_ALIKE, LONGEST_ALIKE, LATEST_ALIKE = 4, 256, 4
+
+
+def _folded(items: list[Item]) -> list[Item]:
+    """The longest stretch of equal pieces as one loop, of the shortest pieces that make it."""
+    codes: dict[Item, int] = {}
+    try:
+        row = [codes.setdefault(item, len(codes)) for item in items]
+    except TypeError:  # an item with a table in it
+        return items
+    best = (0, 0, 0)  # items covered, minus the period, and where it begins
+    for first in range(min(LATEST_ALIKE + 1, len(row))):
+        for period in range(1, min(LONGEST_ALIKE, (len(row) - first) // FEWEST_ALIKE) + 1):
+            turn = row[first : first + period]
+            turns = 1
+            while row[first + turns * period : first + (turns + 1) * period] == turn:
+                turns += 1
+            if turns >= FEWEST_ALIKE:
+                best = max(best, (turns * period, -period, -first))
+    covered, period, first = best[0], -best[1], -best[2]
+    if not covered:
+        return items
+    loop = Repeat(covered // period, Series(tuple(items[first : first + period])))
+    return [*items[:first], loop, *items[first + covered :]]
+
+
+def _block(item: Item, name: str) -> Item | None:
+    """The first block of a name; attempt loops are called attempt."""
+    if isinstance(item, (Series, Together)) and item.name == name:
+        return item
+    if isinstance(item, Attempt) and name == "attempt":
+        return item
+    for part in _inside(item):
+        found = _block(part, name)
+        if found is not None:
+            return found
+    return None
+
+
+def _block_names(item: Item) -> Iterator[str]:
+    if isinstance(item, (Series, Together)) and item.name:
+        yield item.name
+    if isinstance(item, Attempt):
+        yield "attempt"
+    for part in _inside(item):
+        yield from _block_names(part)
+
+
+def _inside(item: Item) -> tuple[Item, ...]:
+    match item:
+        case Series() | Together():
+            return item.items
+        case Repeat():
+            return (item.body,)
+        case Attempt():
+            return (item.body,) if item.every is None else (item.every.body, item.body)
+        case Branch():
+            return tuple(item.cases.values())
+        case _:
+            return ()
+
+
+def clipped(strip: Strip, begin: int, end: int) -> Strip:
+    """The part of a strip between two times."""
+    bars = [
+        replace(bar, start=max(bar.start, begin), end=min(bar.end, end))
+        for bar in strip.bars
+        if bar.start < end and bar.end > begin
+    ]
+    spans = [
+        replace(span, start=max(span.start, begin), end=min(span.end, end))
+        for span in strip.spans
+        if span.start < end and span.end > begin
+    ]
+    marks = [(name, at) for name, at in strip.marks if begin <= at <= end]
+    return Strip(end, bars, spans, marks, begin)
+
+
+def _clipped(elements: list[Element], begin: int, end: int) -> list[Element]:
+    """What lies between two times of each straight piece."""
+    found: list[Element] = []
+    for element in elements:
+        if isinstance(element, Frame):
+            inner = _clipped(element.inner, begin, end)
+            if inner:
+                found.append(Frame(element.title, element.kind, inner))
+        elif isinstance(element, Strip) and begin < element.length:
+            part = clipped(element, begin, min(end, element.length))
+            if part.bars:
+                found.append(part)
+    return found
 
 
 def some(words: Sequence[str], most: int = 10) -> str:
@@ -145,27 +293,27 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def _elements(item: Item) -> list[Element]:
+def _elements(item: Item, unrolled: int = UNROLLED) -> list[Element]:
+    """Elements of an item; loops of up to ``unrolled`` turns are drawn turn by turn."""
     if straight(item):
-        return _straight((item,))
+        return _straight((item,), unrolled)
     match item:
         case Series():
-            return _series(item)
+            return _series(item, unrolled)
         case Together():
-            return [
-                Frame(item.name or "at once", "block", [e for part in item.items for e in _elements(part)])
-            ]
+            inner = [element for part in item.items for element in _elements(part, unrolled)]
+            return [Frame(item.name or "at once", "block", inner)]
         case Repeat():
-            return [_framed(f"{grouped(item.count)} times", "loop", _elements(item.body))]
+            return [_framed(f"{grouped(item.count)} times", "loop", _elements(item.body, unrolled))]
         case Attempt():
-            return [_attempt(item)]
+            return [_attempt(item, unrolled)]
         case Branch():
-            return _cases(item)
+            return _cases(item, unrolled)
         case _:
             return [_note(item)]
 
 
-def _series(item: Series) -> list[Element]:
+def _series(item: Series, unrolled: int) -> list[Element]:
     """Straight neighbours share a strip."""
     inner: list[Element] = []
     piece: list[Item] = []
@@ -173,10 +321,10 @@ def _series(item: Series) -> list[Element]:
         if straight(part):
             piece.append(part)
             continue
-        inner += _straight(piece)
+        inner += _straight(piece, unrolled)
         piece.clear()
-        inner += _elements(part)
-    inner += _straight(piece)
+        inner += _elements(part, unrolled)
+    inner += _straight(piece, unrolled)
     if not item.name:
         return inner
     return [Frame(item.name + _kind(item), "block", inner)]
@@ -188,7 +336,7 @@ def _kind(item: Series) -> str:
     return f", {item.kind}" if item.kind == "free" else ""
 
 
-def _attempt(item: Attempt) -> Frame:
+def _attempt(item: Attempt, unrolled: int) -> Frame:
     ends: dict[str, list[str]] = {}
     for pattern, outcome in item.outcomes.items():
         ends.setdefault(outcome, []).append(pattern)
@@ -196,8 +344,8 @@ def _attempt(item: Attempt) -> Frame:
     inner: list[Element] = []
     if item.every is not None:
         nth = "every attempt" if item.every.attempts == 1 else f"every {item.every.attempts} attempts"
-        inner.append(_framed(f"before {nth}", "block", _elements(item.every.body)))
-    inner += _elements(item.body)
+        inner.append(_framed(f"before {nth}", "block", _elements(item.every.body, unrolled)))
+    inner += _elements(item.body, unrolled)
     inner.append(Note(f"clicks of {', '.join(item.gates)}: {table}"))
     return Frame(f"attempts until {item.into}, {grouped(item.limit)} at most, then timeout", "loop", inner)
 
@@ -211,11 +359,11 @@ def _framed(title: str, kind: Literal["loop", "block", "case"], inner: list[Elem
             return Frame(title, kind, inner)
 
 
-def _cases(item: Branch) -> list[Element]:
+def _cases(item: Branch, unrolled: int) -> list[Element]:
     """One frame per case; cases that look alike in one."""
     groups: list[tuple[list[str], list[Element]]] = []
     for name, case in item.cases.items():
-        drawn = _elements(case)
+        drawn = _elements(case, unrolled)
         for names, seen in groups:
             if _alike(seen, drawn):
                 names.append(name)
@@ -287,42 +435,45 @@ def _note(item: Item) -> Note:
             return Note(type(item).__name__)
 
 
-def _straight(items: Sequence[Item]) -> list[Element]:
+def _straight(items: Sequence[Item], unrolled: int) -> list[Element]:
     """A strip, or a note if only time passes, or nothing."""
     strip = Strip(sum(length_of(item) for item in items))
-    at, tones = 0, dict[str, str]()
+    at, tones = 0, dict[str, Tone]()
     for item in items:
-        at = _lay(item, at, strip, tones)
+        at = _lay(item, at, strip, tones, unrolled)
+    strip.spans = list(dict.fromkeys(strip.spans))  # both nodes have a block of the same name
     if strip.bars:
         return [strip]
     return [Note(f"wait {format_time(strip.length)}")] if strip.length else []
 
 
-def _lay(item: Item, at: int, strip: Strip, tones: dict[str, str]) -> int:
+def _lay(item: Item, at: int, strip: Strip, tones: dict[str, Tone], unrolled: int) -> int:
     """Put an item onto a strip; where it ends. ``tones`` holds what to write next to a line's next pulse."""
     outer = len(strip.spans)
     match item:
         case Pulse():
             end = at + max(0, item.duration)
-            label = " ".join((format_time(item.duration), tones.pop(item.line, ""))).strip()
-            strip.bars.append(Bar(item.line, at, end, "pulse", label))
+            tone = tones.pop(item.line, None)
+            label = format_time(item.duration) if tone is None else _toned(format_time(item.duration), tone)
+            turned = "" if tone is None or tone.phase_turns is None else f"{tone.phase_turns * 360:.4g}°"
+            strip.bars.append(Bar(item.line, at, end, "pulse", label, turned))
         case Gate():
             end = at + max(0, item.duration)
             strip.bars.append(Bar(item.line, at, end, "gate", f"{format_time(item.duration)} {item.into}"))
         case Tone():
             end = at
-            tones[item.line] = _tone(item)
+            tones[item.line] = item
         case Mark():
             end = at
             strip.marks.append((item.name, at))
         case Series():
             end = at
             for part in item.items:
-                end = _lay(part, end, strip, tones)
+                end = _lay(part, end, strip, tones, unrolled)
         case Together():
-            end = max((_lay(part, at, strip, tones) for part in item.items), default=at)
+            end = max((_lay(part, at, strip, tones, unrolled) for part in item.items), default=at)
         case Repeat():
-            end = _loop(item, at, strip, tones)
+            end = _loop(item, at, strip, tones, unrolled)
         case _:
             end = at + length_of(item)
     if isinstance(item, (Series, Together)) and item.name:
@@ -330,7 +481,7 @@ def _lay(item: Item, at: int, strip: Strip, tones: dict[str, str]) -> int:
     return end
 
 
-def _loop(item: Repeat, at: int, strip: Strip, tones: dict[str, str]) -> int:
+def _loop(item: Repeat, at: int, strip: Strip, tones: dict[str, Tone], unrolled: int) -> int:
     """The first turn, the turns left out, the last turn."""
     turn = length_of(item.body)
     end = at + turn * max(0, item.count)
@@ -338,9 +489,9 @@ def _loop(item: Repeat, at: int, strip: Strip, tones: dict[str, str]) -> int:
         return end
     first = len(strip.bars)
     strip.spans.append(Span(at, end, f"{grouped(item.count)} times", loop=True))
-    _lay(item.body, at, strip, tones)
+    _lay(item.body, at, strip, tones, unrolled)
     drawn = strip.bars[first:]
-    if item.count <= UNROLLED:
+    if item.count <= unrolled:
         for k in range(1, item.count):
             strip.bars += [replace(bar, start=bar.start + k * turn, end=bar.end + k * turn) for bar in drawn]
     else:
@@ -351,12 +502,12 @@ def _loop(item: Repeat, at: int, strip: Strip, tones: dict[str, str]) -> int:
     return end
 
 
-def _tone(item: Tone) -> str:
-    words: list[str] = []
+def _toned(length: str, item: Tone) -> str:
+    words = [length]
     if item.frequency_hz:
         words.append(format_quantity(item.frequency_hz, "Hz", 4))
     if item.phase_turns:
-        words.append(f"φ {item.phase_turns:.4g}")
+        words.append(f"φ {item.phase_turns * 360:.4g}°")
     if item.amplitude is not None and item.amplitude != 1.0:
         words.append(f"a {item.amplitude:.3g}")
     return " ".join(words)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from schedule_parts import LINES, any_schedules, straight_items
+from vcd.reader import TokenKind, tokenize
 
+from labctl.config import load
 from labctl.errors import ScheduleError
-from labctl.schedule.draw import svg, text, vcd
+from labctl.schedule.draw import Zoom, svg, text, vcd
 from labctl.schedule.items import (
     Attempt,
     Branch,
@@ -30,8 +34,10 @@ from labctl.schedule.items import (
     Tone,
     Wait,
 )
+from labctl.schedule.picture import fold
 from labctl.schedule.timeline import flatten, one_pass
 from labctl.units import format_time, ns, us
+from sequences.decoupling import decoupling
 from sequences.link import link
 
 
@@ -261,10 +267,87 @@ def test_tones_stand_at_their_pulses() -> None:
     item = Series(
         (Tone("alice.qubit", 1e6, 0.25, 0.5), Pulse("alice.qubit", us), Together((Pulse("alice.qubit", us),)))
     )
-    assert "1 us 1 MHz φ 0.25 a 0.5" in svg(Schedule("s", item), LINES)
+    assert "1 us 1 MHz φ 90° a 0.5" in svg(Schedule("s", item), LINES)
 
 
 LINES_OF_LINK = {
     name: LINES["alice.qubit"] if "729" in name or "excite" in name or "393" in name else LINES["alice.cool"]
     for name in flatten(one_pass(link().body))[0].lines
 }
+
+
+def test_kdd_shows_the_phase_of_every_pulse() -> None:
+    drawn = text(decoupling(sequence="kdd", pulses=20), LINES, 150)
+    row = next(line for line in drawn.splitlines() if "qubit_729" in line and "30°" in line)
+    phases = re.findall(r"(\d+)°", row)
+    assert phases[1:11] == ["30", "0", "90", "0", "30", "120", "90", "180", "90", "120"]
+    image = svg(decoupling(sequence="kdd", pulses=20), LINES)
+    assert image.count("10 us φ 120°</text>") == 2 * 4 and int(re.findall(r'width="(\d+)"', image)[0]) < 1800
+
+
+def test_a_train_that_is_written_out_is_folded_as_a_loop() -> None:
+    drawn = text(decoupling(sequence="kdd", pulses=400), LINES, 150)
+    assert "↻ 39 times" in drawn and len(drawn.splitlines()) < 80
+    plain = Series(
+        (Wait(1 * us), *[Pulse("alice.cool", 1 * us), Wait(2 * us)] * 9, Pulse("alice.qubit", 1 * us))
+    )
+    assert fold(plain) == Series(
+        (
+            Wait(1 * us),
+            Repeat(9, Series((Pulse("alice.cool", 1 * us), Wait(2 * us)))),
+            Pulse("alice.qubit", 1 * us),
+        )
+    )
+
+
+@given(straight_items)
+def test_folding_changes_nothing(item: Item) -> None:
+    before, _ = flatten(item)
+    after, _ = flatten(fold(item))
+    assert before.total_ps == after.total_ps
+    assert [*zip(before.start_ps, before.duration_ps, strict=True)] == [
+        *zip(after.start_ps, after.duration_ps, strict=True)
+    ]
+
+
+def test_zoom_shows_a_block_and_a_stretch_of_time() -> None:
+    whole = text(link(), LINES, 120)
+    cooling = text(link(), LINES, 120, Zoom("cooling"))
+    assert "doppler" in cooling and "midpoint" in whole and "midpoint" not in cooling
+    stretch = text(decoupling(sequence="kdd", pulses=400), LINES, 120, Zoom("kdd", (4200 * us, 6000 * us)))
+    assert re.findall(r"╵([\d.]+ ms)", stretch)[:3] == ["4.2 ms", "4.245 ms", "4.255 ms"]
+    assert "times" not in stretch and "120°" in stretch
+    assert "4.245 ms" in svg(
+        decoupling(sequence="kdd", pulses=400), LINES, Zoom("kdd", (4200 * us, 6000 * us))
+    )
+    with pytest.raises(ScheduleError, match="no block 'coling': there are link, attempt, cooling"):
+        text(link(), LINES, 120, Zoom("coling"))
+
+
+@pytest.mark.parametrize("schedule", [link(), decoupling(sequence="kdd")], ids=["link", "kdd"])
+def test_another_vcd_reader_reads_it(schedule: Schedule) -> None:
+    lab = load(Path(__file__).parents[2] / "configs" / "ca40_10km.toml")
+    timeline, _ = flatten(one_pass(schedule.body))
+    names: dict[str, str] = {}
+    rises = dict.fromkeys(timeline.lines, 0)
+    time = 0
+    for token in tokenize(io.BytesIO(vcd(schedule, lab.line).encode())):
+        match token.kind:
+            case TokenKind.TIMESCALE:
+                assert str(token.timescale) == "1 ps"
+            case TokenKind.SCOPE:
+                node = token.scope.ident
+            case TokenKind.VAR:
+                names[token.var.id_code] = f"{node}.{token.var.reference}"
+            case TokenKind.CHANGE_TIME:
+                assert token.time_change >= time
+                time = token.time_change
+            case TokenKind.CHANGE_SCALAR if token.scalar_change.value == "1":
+                rises[names[token.scalar_change.id_code]] += 1
+            case _:
+                pass
+    assert time == timeline.total_ps
+    for index, name in enumerate(timeline.lines):
+        starts = timeline.start_ps[timeline.line == index]
+        stops = starts + timeline.duration_ps[timeline.line == index]
+        assert rises[name] == 1 + int((starts[1:] > stops[:-1]).sum())
