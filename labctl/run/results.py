@@ -12,7 +12,14 @@ from labctl.analysis.fringe import Fringe, fit_fringe
 from labctl.analysis.value import Estimate
 from labctl.errors import LimitError
 from labctl.run.calibrations import CALIBRATIONS
-from labctl.run.table import Result, Rows, Table, known_phase
+from labctl.run.table import Result, Rows, Table, known_phase, void_phases
+
+VOID = {
+    "uncertain": "phase uncertain",
+    "reference": "reference clicks out of range",
+    "lock": "fibre lock open, or clicks that disagree with the phase",
+}
+"""Causes for which a round is void, for people."""
 
 
 def results(analysis: str, rows: Rows | Table, arguments: Mapping[str, Any]) -> list[Result]:
@@ -40,6 +47,10 @@ def heralded_pair(table: Table, arguments: Mapping[str, Any]) -> list[Result]:
         found.append(Result("phase_sigma", "uncertainty of the tracked phase", _mean(sigma, "rad")))
         known = bell.population(int(valid.sum()), len(table))
         found.append(Result("valid_share", "rounds with a known phase", known))
+        for cause, void in void_phases(table, arguments).items():
+            if void.any():
+                count = Estimate(int(void.sum()), float(void.sum()) ** 0.5)
+                found.append(Result(f"void_{cause}", f"rounds void: {VOID[cause]}", count))
     a, b = table.column("bright_a").astype(int), table.column("bright_b").astype(int)
     measures = {"fidelity": _fidelity, "bell": _bell, "tomography": _correlators}
     measure = measures.get(str(arguments.get("measure", "")))

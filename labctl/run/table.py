@@ -52,13 +52,32 @@ def known_phase(table: Table, arguments: Mapping[str, Any] | None = None) -> np.
     """Which rounds had their optical phase known well enough: all, where it is not tracked but held by a loop.
 
     With the clicks that a reference slot should have (``reference_nominal`` among the arguments), those with less than half
-    or more than twice as many are void, too. Both are known before a setting is drawn (PHYSICS.md 8.6).
+    or more than twice as many are void, too, and where the core said whether it knew the phase (``phase_valid``), those in
+    which it did not. All this is known before a setting is drawn (PHYSICS.md 8.6).
     """
+    void = np.zeros(len(table), bool)
+    for rounds in void_phases(table, arguments).values():
+        void |= rounds
+    return ~void
+
+
+def void_phases(table: Table, arguments: Mapping[str, Any] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """Which rounds are void, by the first cause of "uncertain", "reference" (too few or too many clicks) and "lock".
+
+    The last one: fibre lock open, or clicks that do not agree with the tracked phase.
+    """
+    causes: dict[str, np.ndarray[Any, Any]] = {}
     if not table.has("phase_sigma_rad"):
-        return np.ones(len(table), bool)
-    known = table.column("phase_sigma_rad").astype(float) <= LARGEST_PHASE_SIGMA_RAD
+        return causes
+    causes["uncertain"] = table.column("phase_sigma_rad").astype(float) > LARGEST_PHASE_SIGMA_RAD
     nominal = float((arguments or {}).get("reference_nominal", 0))
     if nominal and table.has("reference_clicks"):
         clicks = table.column("reference_clicks").astype(float)
-        known &= (clicks >= nominal / 2) & (clicks <= 2 * nominal)
-    return known
+        causes["reference"] = (clicks < nominal / 2) | (clicks > 2 * nominal)
+    if table.has("phase_valid"):
+        causes["lock"] = table.column("phase_valid").astype(int) == 0
+    seen = np.zeros(len(table), bool)
+    for cause, rounds in causes.items():
+        causes[cause] = rounds & ~seen
+        seen = seen | rounds
+    return causes

@@ -364,6 +364,11 @@ def test_no_wdm_lock_leaves_the_phase_to_the_bare_fibre(lab: Lab):
     assert lab.herald_chance() == pytest.approx(before, rel=0.01)
     void = lab.records(phase_stabilisation(), 50)
     assert [int(r.values["phase_valid"]) for r in void] == [0] * 50
+    schedule = link(lock_monitor="charlie.wdm_lock")
+    rows = [(r.number, r.time_ps, dict(r.values)) for r in lab.records(schedule, 30)]
+    counted = {r.key: r.value.value for r in results("heralded_pair", rows, schedule.arguments)}
+    assert counted["valid_share"] == 0
+    assert counted["void_lock"] >= 25  # the others had too few or too many clicks, or were uncertain as well
     with lab.world.lock:
         lock.enabled = False
         lock.enabled = True
