@@ -258,7 +258,7 @@ class Tagger:
     core recorded, oldest first, bounded.
     """
 
-    def __init__(self, inputs: int, counts: Callable[[], list[int]], most_tags: int = 300_000) -> None:
+    def __init__(self, inputs: int, counts: Callable[[], list[int]], most_tags: int = 60_000) -> None:
         self.inputs = inputs
         self.counts = counts
         self.most_tags = most_tags
