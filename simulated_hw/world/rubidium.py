@@ -176,8 +176,8 @@ class RubidiumLaboratory:
 
     def wait_until_ps(self, time_ps: int) -> None:
         """Return when the laboratory clock has come to ``time_ps``."""
-        while (left := time_ps - self.now_ps()) > 0:
-            self._clock.sleep(max(left / 1e12, math.ulp(self._clock.now())))
+        while (left := time_ps - round(((now := self._clock.now()) - self._origin_s) * 1e12)) > 0:
+            self._clock.sleep(max(left / 1e12, math.ulp(now)))
 
     def next_edge_ps(self, line: str, after_ps: int) -> int | None:
         """This laboratory has no trigger inputs."""

@@ -17,11 +17,13 @@ from simulated_hw.world.phase import Wander
 from simulated_hw.world.rubidium_parameters import Parameters, Qubit
 from simulated_hw.world.rubidium_scene import NodeNow
 from simulated_hw.world.rubidium_trap import TrappedAtom, counted, reaches
-from simulated_hw.world.segments import NODES, Reading
+from simulated_hw.world.segments import MEMORY, NODES, Reading
 
 ACTING = ("microwave", "pump_795", "blow_780", "cool_780", "mot_780", "excite_420")
 PS_PER_S = 1e12
 Nodes = tuple[NodeNow, NodeNow]
+Act = tuple[int, int, str, PlayedPulse]
+"""Start, ps; node, beam and pulse."""
 
 
 class ClockLine:
@@ -49,6 +51,7 @@ class RubidiumAtoms:
         self.trap = [TrappedAtom(parameters, rng(f"{name}.trap")) for name in NODES]
         self._line = [ClockLine(rng(f"{name}.line"), parameters.qubit) for name in NODES]
         self._time_ps = [0, 0]
+        self._acts: dict[int, tuple[Reading, list[Act]]] = {}
 
     @property
     def present(self) -> tuple[bool, bool]:
@@ -72,22 +75,29 @@ class RubidiumAtoms:
 
         after_ps:  per node, pulses that start before this time of the segment are left out
         """
-        acts = [
-            (pulse.start_ps, node, beam, pulse)
-            for node in (0, 1)
-            for beam, pulses in reading.beams[node].items()
-            if beam in ACTING
-            for pulse in pulses
-            if pulse.start_ps >= after_ps[node]
-        ]
-        acts.sort(key=lambda act: act[:3])
-        counts = {
-            gate.into: int(self._rng.poisson(self._p.readout.dark_hz * gate.duration_ps / PS_PER_S))
-            for _, gate in reading.counter_gates
-        }
-        for _, node, beam, pulse in acts:
-            self._act(node, beam, pulse, reading, start_ps, nodes[node], counts)
-        return {register: Clicks(count) for register, count in counts.items()}
+        dark_hz = self._p.readout.dark_hz
+        means = {gate.into: dark_hz * gate.duration_ps / PS_PER_S for _, gate in reading.counter_gates}
+        for begin_ps, node, beam, pulse in self._sorted(reading):
+            if begin_ps >= after_ps[node]:
+                self._act(node, beam, pulse, reading, start_ps, nodes[node], means)
+        return {register: Clicks(int(self._rng.poisson(mean))) for register, mean in means.items()}
+
+    def _sorted(self, reading: Reading) -> list[Act]:
+        """What acts on the atoms, in order of time; remembered."""
+        known = self._acts.get(id(reading))
+        if known is None or known[0] is not reading:
+            if len(self._acts) >= MEMORY:
+                self._acts.clear()
+            acts = [
+                (pulse.start_ps, node, beam, pulse)
+                for node in (0, 1)
+                for beam, pulses in reading.beams[node].items()
+                if beam in ACTING
+                for pulse in pulses
+            ]
+            acts.sort(key=lambda act: act[:3])
+            known = self._acts[id(reading)] = (reading, acts)
+        return known[1]
 
     def _act(
         self,
@@ -97,7 +107,7 @@ class RubidiumAtoms:
         reading: Reading,
         start_ps: int,
         now: NodeNow,
-        counts: dict[str, int],
+        means: dict[str, float],
     ) -> None:
         trap, span_s = self.trap[node], pulse.duration_ps / PS_PER_S
         if beam in ("cool_780", "mot_780"):
@@ -106,8 +116,7 @@ class RubidiumAtoms:
             if not trap.present and self._rng.random() < caught:
                 trap.catch()
             for gate in gates:
-                mean = now.counts_hz(beam, trap.present) * _shared_s(gate, pulse)
-                counts[gate.into] += int(self._rng.poisson(mean))
+                means[gate.into] += now.counts_hz(beam, trap.present) * _shared_s(gate, pulse)
             trap.cool(span_s, now.cooled_k)
         elif not trap.present:
             return
