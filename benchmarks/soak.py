@@ -31,7 +31,7 @@ from benchmarks.soaking.watched import POLL_S, Watched
 from labctl.bus.events import Publisher, Subscriber
 from labctl.bus.host import Host
 from labctl.bus.hub import Hub
-from labctl.sim.faults import KINDS
+from labctl.sim.faults import HAS_NO_MEANING, KINDS
 
 SAMPLE_S = 10.0
 AT_ONCE = 6
@@ -42,13 +42,11 @@ LEAST_PART = 0.9
 """A signal of a device that is well is read at this part of its rate at least."""
 JUDGED_FROM_S = 120.0
 """A shorter run says nothing about the slope of memory, and little about rates."""
-STREAM = ("silent", "drop", "late", "garble", "garbage", "split")
 APPLICABLE = {
     "tcp": tuple(KINDS),
     "visa": tuple(KINDS),
-    "serial": STREAM,
-    "zmq": ("silent", "drop", "late", "garble", "garbage", "refuse"),
-    "nidaqmx": ("silent", "drop", "late", "garbage", "disconnect", "refuse"),
+    "serial": tuple(kind for kind in KINDS if kind not in ("disconnect", "limit", "refuse")),
+    **{wire: tuple(kind for kind in KINDS if kind not in no) for wire, (no, _) in HAS_NO_MEANING.items()},
 }
 NEVER_HIDDEN = ("silent", "garbage", "refuse")
 """No driver can read through these, so each has to break communication."""

@@ -237,18 +237,22 @@ class Novatech409B(Device):
     def _query_all(self) -> list[str]:
         return [self._ask("QUE"), *(self._line() for _ in range(4))]
 
-    def _ask(self, text: str) -> str:
+    def _ask(self, text: str, echoes: bool = False) -> str:
         """Send one line, return the first line of its answer.
 
         An instrument that was restarted echoes: then its echo is read away and switched off again.
+
+        echoes:  whether that has been tried
         """
         self.transport.write(text.encode("ascii") + END)
         answer = self._line()
         if answer == text:
             if text != "E d":
+                if echoes:
+                    raise self._unexpected(text, answer, "an answer, not what was sent, as the echo is off")
                 self._read_rest(text)
                 self.order("E d")
-                return self._ask(text)
+                return self._ask(text, echoes=True)
             answer = self._line()
         if answer.startswith("?"):
             raise RefusedError(

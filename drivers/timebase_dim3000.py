@@ -78,6 +78,7 @@ class TimebaseDim3000(Device):
 
     transport:    ``serial:///dev/ttyUSB0`` (19200 baud unless the address says otherwise)
     highest_dbm:  highest power to allow, dBm: what the AOM bears; the instrument's own limit depends on its model
+    spacing_s:    the least time between two commands, s
 
     Every reading asks all 24 parameters, which takes about 0.15 s at 19200 baud.
     """
@@ -85,10 +86,10 @@ class TimebaseDim3000(Device):
     manual = "TimeBase DIM3000 manual, serial protocol; DEVICES.md 3.3"
     checked_with = "qmi 0.54 TimeBase_Dim3000 reads the same answers; not yet tried on an instrument"
     timeout_s = 1.0
-    spacing_s = 0.1
-    """The least time between two commands, s."""
 
-    def __init__(self, transport: Transport, name: str = "", highest_dbm: float = 34.0) -> None:
+    def __init__(
+        self, transport: Transport, name: str = "", highest_dbm: float = 34.0, spacing_s: float = 0.1
+    ) -> None:
         super().__init__(transport, name)
         if not 0 < highest_dbm <= 40:
             raise ConfigError(
@@ -97,7 +98,10 @@ class TimebaseDim3000(Device):
         if transport.address.scheme == "serial":
             transport.address.options.setdefault("baudrate", "19200")
         quiet_when_opened(self)
+        if not 0 <= spacing_s <= 10:
+            raise ConfigError(f"{self.name}: spacing_s = {spacing_s} must be between 0 and 10, e.g. 0.1")
         self.highest_dbm = highest_dbm
+        self.spacing_s = spacing_s
         self._next_s = -math.inf
         self._sweep_wanted = False
         self._seen: dict[str, int] | None = None

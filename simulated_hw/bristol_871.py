@@ -48,7 +48,7 @@ class SimBristol871(ScpiLines):
         self.noise_hz = noise_hz
         self.offset_hz = offset_hz
         """How far readings are off; a calibration makes it zero."""
-        self.most_clients = most_clients
+        self.most_clients = self.room = most_clients
         self.clients: list[Session] = []
         self.model = "871A-VIS4"
         self.forced = 0
@@ -69,14 +69,18 @@ class SimBristol871(ScpiLines):
         return TelnetSession(self, send)
 
     def own_faults(self) -> dict[str, Callable[[], None]]:
-        """Measurements that fail, and the way back."""
+        """Measurements that fail, no room for further clients (which says so in its banner), and the ways back."""
         bits = {
             "no_signal": LOW_SIGNAL,
             "saturated": SATURATION,
             "reference_unstable": UNSTABLE,
             "good_signal": 0,
         }
-        return {name: lambda bit=bit: self.force(bit) for name, bit in bits.items()}
+        return {
+            **{name: lambda bit=bit: self.force(bit) for name, bit in bits.items()},
+            "busy": lambda: setattr(self, "most_clients", 0),
+            "free": lambda: setattr(self, "most_clients", self.room),
+        }
 
     def force(self, bits: int) -> None:
         """Set status bits of a trouble; 0 ends it."""

@@ -38,6 +38,8 @@ class SimNiDaq(SimInstrument):
     sleep:  waits on the world's clock while a read waits for samples
     """
 
+    served_as: str = "Dev1"
+
     def __init__(
         self,
         wiring: CardWiring,

@@ -77,8 +77,8 @@ class SimAtlas(SimInstrument):
         return CountsSession(self, send) if port == "counts" else ControlSession(self, send)
 
     def own_faults(self) -> dict[str, Callable[[], None]]:
-        """A latched first nanowire, and messages glued together."""
-        return {"latch": self.latch, "glue": self.glue, "unglue": lambda: self.glue(False)}
+        """A latched first nanowire."""
+        return {"latch": self.latch}
 
     def latch(self, detector: int = 1) -> None:
         """Fault: a nanowire stays normal-conducting and counts nothing until its bias has been zero."""

@@ -181,5 +181,5 @@ class DimSession(LineSession):
 
 
 def demo(now: Callable[[], float]) -> SimTimebaseDim3000:
-    """A driver of one AOM."""
-    return SimTimebaseDim3000(RfChannel(), now, np.random.default_rng(1))
+    """A driver of one AOM, that is quicker than a real one."""
+    return SimTimebaseDim3000(RfChannel(), now, np.random.default_rng(1), spacing_s=0.02)

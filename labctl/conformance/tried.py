@@ -28,7 +28,11 @@ _ONE_CLIENT = "a serial line has one client: a second one would get half of the 
 _WHOLE_MESSAGES = "it brings whole messages: there are no halves"
 NOT_APPLICABLE: Mapping[str, Mapping[str, str]] = {
     "serial": {"two clients": _ONE_CLIENT, "half a question": _ONE_CLIENT},
-    "zmq": {"half a question": _WHOLE_MESSAGES, "split": _WHOLE_MESSAGES},
+    "zmq": {
+        "half a question": _WHOLE_MESSAGES,
+        "split": _WHOLE_MESSAGES,
+        "disconnect": "it makes connections again by itself: a break is a lost answer",
+    },
     "nidaqmx": {
         "two clients": "a part of an NI card is reserved by one program at a time",
         "half a question": _WHOLE_MESSAGES,

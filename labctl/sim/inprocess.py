@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 
@@ -21,13 +22,16 @@ class SimConnection:
         self._clock = clock
         self._faults = instrument.faults
         self._due: deque[tuple[float, bytes]] = deque()
-        self.open = "refuse" not in self._faults.active
+        most = self._faults.active.get("limit", math.inf)
+        self.open = "refuse" not in self._faults.active and instrument.in_process_clients < most
+        self._instrument = instrument
         self._answering: list[bytes] | None = None
         """What the session says to the request being handled, on a port that answers each with one frame."""
         self._one_frame = instrument.zmq_ports.get(port) == "rep"
         self._framed = port in instrument.zmq_ports
         self._session: Session | None = instrument.session(port, self._sent) if self.open else None
         if self._session is not None:
+            instrument.in_process_clients += 1
             self._session.connected()
 
     def send(self, data: bytes) -> None:
@@ -35,6 +39,8 @@ class SimConnection:
         if self._session is None or not self.open:
             raise NotConnectedError("the simulated instrument closed the connection")
         if not self._one_frame:
+            if "echo" in self._faults.active and not self._framed:
+                self._due.append((self._clock.now(), data))
             self._session.receive(data)
             return
         self._answering = []
@@ -67,6 +73,7 @@ class SimConnection:
         if self._session is not None:
             self._session.disconnected()
             self._session = None
+            self._instrument.in_process_clients -= 1
         self.open = False
 
     def _sent(self, data: bytes) -> None:

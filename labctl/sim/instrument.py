@@ -48,7 +48,11 @@ class SimInstrument(ABC):
     """Ports served over ZeroMQ: name -> socket kind, "rep" or "pair"."""
 
     def __init__(self) -> None:
-        self.faults = Faults()
+        own = isinstance(self, OwnServer)
+        over_zmq = self.zmq_ports.get(self.ports[0]) == "rep"
+        self.faults = Faults(wire="nidaqmx" if own else "zmq" if over_zmq else "")
+        self.in_process_clients = 0
+        """How many are connected in this process (``sim://``)."""
 
     def listening(self, port: str, number: int) -> None:  # noqa: B027  (most instruments need not know)
         """The ZeroMQ port called ``port`` is served at TCP port ``number``."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from labctl.clock import Clock, SystemClock
 from labctl.errors import ConfigError
-from labctl.sim.faults import Faults
+from labctl.sim.faults import ENDS, UNASKED, Faults
 from labctl.sim.instrument import Session, SimInstrument
 
 log = logging.getLogger(__name__)
@@ -238,6 +238,8 @@ class SimServer:
             if not client.pty:
                 self._drop(client)
             return
+        if "echo" in client.instrument.faults.active:
+            self._deliver(max(_real.now(), client.held_until), client, data)
         self._run(client, lambda session: session.receive(data))
 
     def _reply(self, client: _Client, data: bytes) -> None:
@@ -306,9 +308,11 @@ class SimServer:
 
 
 def spoil(faults: Faults, data: bytes) -> bytes:
-    """The reply as the garble and garbage faults leave it."""
+    """The reply as the faults leave it that change its bytes."""
+    if "glue" in faults.active:
+        data = data.rstrip(ENDS)
     if "garbage" in faults.active:
-        return bytes((b * 7 + 13) % 256 for b in data) + b"\r\n"
-    if "garble" in faults.active:
-        return bytes(b ^ 0x15 if i % 3 == 1 and b not in (10, 13) else b for i, b in enumerate(data))
-    return data
+        data = bytes((b * 7 + 13) % 256 for b in data) + b"\r\n"
+    elif "garble" in faults.active:
+        data = bytes(b ^ 0x15 if i % 3 == 1 and b not in (10, 13) else b for i, b in enumerate(data))
+    return UNASKED + data if "unasked" in faults.active else data

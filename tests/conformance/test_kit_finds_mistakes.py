@@ -95,6 +95,7 @@ MISTAKES = [
     query("silence_is_an_error", 'return "0"'),
     query("silence_is_an_error", 'raise type(error)("no answer") from None'),
     query("one_lost_reply", 'return "0"'),
+    query("other_noise_on_the_wire", "return '0'"),
     query("a_late_reply", "self.transport._stale = False; raise"),
     query("half_an_answer", 'return self.transport.read_available().decode() or "0"'),
     query("an_instrument_that_is_away", "raise RefusedError(str(error)) from None"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.bristol_871 import STATUS, Bristol871, Measurement
+from drivers.bristol_871 import STATUS, Bristol871, BusyError, Measurement
 from labctl.clock import VirtualClock
 from labctl.errors import (
     BadAnswerError,
@@ -308,3 +308,13 @@ def test_other_instruments_are_refused(bench: Bench) -> None:
             with pytest.raises(BadAnswerError, match="greeted with 'login:', expected the banner of Bristol"):
                 meter.greet()
         meter.close()
+
+
+def test_a_meter_without_a_free_connection_says_so_and_is_well_when_there_is_one(bench: Bench) -> None:
+    bench.sim.own_faults()["busy"]()
+    meter = bench.unopened()
+    with pytest.raises(BusyError, match=r"wavemeter at tcp://.*close the other telnet session"):
+        meter.open()
+    bench.sim.own_faults()["free"]()
+    meter.open()
+    assert meter.identity()

@@ -255,7 +255,7 @@ def virtual(spacing_s: float) -> tuple[TimebaseDim3000, SimTimebaseDim3000, Virt
 
 
 def test_the_driver_sends_ten_commands_a_second_and_no_more() -> None:
-    dim, sim, clock = virtual(TimebaseDim3000.spacing_s)
+    dim, sim, clock = virtual(0.1)
     begin = clock.now()
     for step in range(10):
         dim.frequency.set(80e6 + step)  # a setting and a question each
