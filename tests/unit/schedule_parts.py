@@ -12,6 +12,7 @@ from labctl.schedule.items import (
     Gate,
     HostPoint,
     Item,
+    LineTrigger,
     Mark,
     Pulse,
     Repeat,
@@ -107,6 +108,7 @@ def _any_leaf(integers: st.SearchStrategy[int], floats: st.SearchStrategy[float]
         st.builds(Draw, _names, st.lists(floats, max_size=3).map(tuple)),
         st.builds(Report, st.dictionaries(_names, _names, max_size=3)),
         st.builds(HostPoint, _names),
+        st.builds(LineTrigger, _names, integers, integers),
     )
 
 
