@@ -42,6 +42,18 @@ def _hours(rounds: Estimate, rate: Estimate) -> Estimate:
     return propagate(time, rounds, rate, unit="h")
 
 
+def _over_two_photon(alpha: Estimate, herald_probability: Estimate) -> Estimate:
+    """How much more often one photon heralds than two would on the same link: P / (eta²/2) = 8 alpha²/P, equal arms.
+
+    P = 2 alpha eta is the heralds per attempt with single photons (PHYSICS.md 3.1 and 3.2).
+    """
+
+    def ratio(excited: float, heralds: float) -> float:
+        return 8 * excited**2 / heralds
+
+    return propagate(ratio, alpha, herald_probability)
+
+
 def _numbers(formula: Callable[..., float], unit: str, *operands: Estimate) -> Estimate:
     return propagate(formula, *operands, unit=unit)
 
@@ -51,6 +63,7 @@ FORMULAS: dict[str, Formula] = {
     "difference": _difference,
     "mean": _mean,
     "hours": _hours,
+    "over_two_photon": _over_two_photon,
     "link_efficiency": link.link_efficiency,
     "clocked_fidelity": partial(_numbers, link.clocked_fidelity_max, ""),
     "deterministic_threshold": partial(_numbers, link.deterministic_threshold, ""),

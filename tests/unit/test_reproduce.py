@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labctl.analysis.herald import two_photon_herald
 from labctl.analysis.value import Estimate
 from labctl.errors import ConfigError, DataError, RunError
 from labctl.reproduce import block as blocks
@@ -208,6 +209,11 @@ def test_operands_and_formulas(tmp_path: Path) -> None:
         pytest.approx(0.0125),
         "h",
     )
+    eta_a, eta_b = 0.026 * 0.091, 0.028 * 0.091
+    heralds = Estimate(0.05 * (eta_a + eta_b), 0.0)
+    faster = FORMULAS["over_two_photon"](Estimate(0.05, 0.0), heralds).value
+    two = two_photon_herald(eta_a, eta_b, 0.0, 1.0).probability
+    assert faster == pytest.approx(heralds.value / two, rel=2e-3)  # equal arms and nearly equal ones
     with pytest.raises(RunError, match="not part of this"):
         value_of(plan, found, "light.rate")
 
