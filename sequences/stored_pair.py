@@ -38,5 +38,6 @@ def stored_pair(lab: Steps) -> Figures:
             "stored_fidelity": kept.value("fidelity"),
             "stored_fidelity_450ms": kept.value("fidelity_within"),
             "fidelity_450ms": decay.value("fidelity_450ms"),
+            "time_above_half": decay.value("time_above_half"),
         },
     )

@@ -95,6 +95,16 @@ class Decay:
 
         return propagate(value, self.coherence, self.lifetime, self.zz, self.zz_loss)
 
+    def time_above_half(self) -> Estimate:
+        """Storage time up to which the fidelity is above 1/2, s; LimitError if the fit is no decay."""
+        self.model()
+
+        def time(coherence: float, lifetime: float, zz: float, loss: float) -> float:
+            kept = TwoComponentDecay(min(coherence, 1.0), lifetime, min(max(zz, 0.0), 1.0), max(loss, 1e-9))
+            return half_fidelity_time_s(kept)
+
+        return propagate(time, self.coherence, self.lifetime, self.zz, self.zz_loss, unit="s")
+
     def model(self) -> TwoComponentDecay:
         """The fitted curve, for means over waiting times; LimitError if it is not a decay."""
         return TwoComponentDecay(
@@ -193,13 +203,3 @@ def half_fidelity_time_s(decay: TwoComponentDecay) -> float:
         return 0.0
     end = 10 * max(decay.lifetime_s, decay.zz / decay.zz_loss_hz)
     return root(lambda t: decay.fidelity(t) - 0.5, 0.0, end)
-
-
-def storage_times(waits_s: ArrayLike, count: int = 36) -> tuple[float, ...]:
-    """Storage times in s, each as likely, that stand for measured waits: means of equal parts of the sorted waits."""
-    waits = np.sort(np.asarray(waits_s, np.float64))
-    if count < 1 or len(waits) < count or waits[0] < 0:
-        raise LimitError(
-            f"{count} storage times need at least as many waits, none negative; got {len(waits)}"
-        )
-    return tuple(float(part.mean()) for part in np.array_split(waits, count))

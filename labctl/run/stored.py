@@ -68,7 +68,7 @@ def _pooled(times: FloatArray, basis: np.ndarray[Any, Any], product: np.ndarray[
 
 
 def _decay(fitted: memory.Decay) -> list[Result]:
-    return [
+    results = [
         Result("coherence_time", "coherence time of the stored pair", fitted.lifetime),
         Result("decoherence_rate", "decoherence rate of the stored pair", fitted.rate),
         Result("coherence", "<XX> and <YY> without storage", fitted.coherence),
@@ -77,6 +77,11 @@ def _decay(fitted: memory.Decay) -> list[Result]:
         Result("fidelity_fresh", "fidelity without storage", fitted.fidelity(0.0)),
         Result("fidelity_450ms", "fidelity after 450 ms", fitted.fidelity(0.45)),
     ]
+    try:
+        useful = fitted.time_above_half()
+    except LimitError:  # too few rounds: <ZZ> seems to grow
+        return results
+    return [*results, Result("time_above_half", "storage up to which the fidelity is above 1/2", useful)]
 
 
 def _panels(pairs: list[memory.StoredPair], decay: memory.Decay | None) -> list[Panel]:

@@ -11,7 +11,6 @@ from labctl.analysis.memory import (
     by_time,
     fit_decay,
     half_fidelity_time_s,
-    storage_times,
     stored_pair,
 )
 from labctl.errors import LimitError
@@ -54,6 +53,8 @@ def test_the_fit_of_many_rounds_has_the_published_fidelities() -> None:
     assert fitted.fidelity(0.0).value == pytest.approx(0.795, abs=5e-3)
     assert fitted.fidelity(0.45).value == pytest.approx(0.532, abs=5e-3)
     assert half_fidelity_time_s(fitted.model()) == pytest.approx(0.54, abs=0.015)
+    useful = fitted.time_above_half()
+    assert useful.value == half_fidelity_time_s(fitted.model()) and 1e-3 < useful.standard_error < 0.02
     assert fitted.model().at_next_success(2.226) == pytest.approx(0.578, abs=3e-3)
     assert fitted.model().at_next_success(2.226, 0.45) == pytest.approx(0.670, abs=3e-3)
 
@@ -78,16 +79,6 @@ def test_the_mean_over_drawn_times_is_the_worth_at_the_next_success() -> None:
     inside = stored_pair(times[early], basis[early], product[early]).fidelity
     assert abs(everything.value - PUBLISHED.at_next_success(2.226)) < 4 * everything.standard_error
     assert abs(inside.value - PUBLISHED.at_next_success(2.226, 0.45)) < 4 * inside.standard_error
-
-
-def test_storage_times_stand_for_measured_waits() -> None:
-    waits = np.random.default_rng(1).exponential(0.45, 5000)
-    times = storage_times(waits, 50)
-    assert len(times) == 50 and list(times) == sorted(times)
-    assert np.mean(times) == pytest.approx(waits.mean())
-    assert np.mean(np.exp(-np.array(times) / 0.55)) == pytest.approx(np.exp(-waits / 0.55).mean(), abs=2e-3)
-    with pytest.raises(LimitError, match="at least as many waits"):
-        storage_times([0.1, 0.2], 3)
 
 
 def test_the_corrected_reading_of_the_threshold() -> None:
