@@ -21,7 +21,9 @@ def first_light(lab: Steps) -> Figures:
     lab.say("noise: no signal light, both converters pumped")
     both = lab.run("noise", NOISE_GATES, "both converters", gate=GATE)
     lab.say("heralded entanglement, alpha = 17 %")
-    link = lab.run("link", ROUNDS, "alpha = 17 %", alpha=0.17, measure="fidelity")
+    link = lab.run(
+        "link", ROUNDS, "alpha = 17 %", alpha=0.17, measure="fidelity", lock_monitor="charlie.wdm_lock"
+    )
     lab.say("noise of each arm: one converter pumped at a time")
     arms = [noise_of(lab, "alice", "bob"), noise_of(lab, "bob", "alice")]
     lab.wait_ready(60.0)
