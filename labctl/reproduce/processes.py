@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -67,8 +69,9 @@ def _answer(answers: Any, workers: list[BaseProcess]) -> tuple[int, Done]:
 
 
 def _work(blocks: list[Block], jobs: Any, answers: Any) -> None:
-    """What a process does; Ctrl-C is for its parent."""
+    """What a process does; Ctrl-C is for its parent, and a parent that was killed takes it along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         number: int | None = jobs.get()
         if number is None:
@@ -80,3 +83,10 @@ def _work(blocks: list[Block], jobs: Any, answers: Any) -> None:
             answers.put((number, "", 0, "", f"{block.key} block {block.number}: {failure}"))
             return
         answers.put((number, str(done.journal), done.records, done.sha256, ""))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

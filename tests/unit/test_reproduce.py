@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.analysis.herald import two_photon_herald
 from labctl.analysis.value import Estimate
+from labctl.cli import main
 from labctl.errors import ConfigError, DataError, RunError
 from labctl.reproduce import block as blocks
 from labctl.reproduce.formulas import FORMULAS
@@ -286,3 +288,23 @@ def test_the_same_bytes_whatever_the_processes_and_killed_in_between(
     again = reproduce(plan, tmp_path / "one", processes=1, echo=said.append)
     assert said[0] == "two runs: 3 blocks, 1 of them there already; 16 rounds to take"
     assert (again.folder / "reproduction.json").read_bytes() == before
+
+
+def test_the_command_prints_the_table_or_json(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, TWO.replace("{ rounds = 12, block = 6 }", "{ rounds = 3 }"))
+    common = ["reproduce", str(plan.path), "--out", str(tmp_path / "out"), "--processes", "1", "--seed", "3"]
+    printed = CliRunner().invoke(main, common)
+    assert printed.exit_code == 0, printed.output
+    assert "quantity  measured" in printed.output
+    assert "plan_quick_seed3/report.html" in printed.output
+    whole = json.loads(CliRunner().invoke(main, [*common, "--json"]).stdout)
+    row = whole["plan"]["rows"][0]
+    assert row["label"] == "noise" and row["unit"] == "Hz" and row["value"] > 50
+    page = (tmp_path / "out" / "plan_quick_seed3" / "report.html").read_text()
+    assert "guessed" in page and "<svg" in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_an_unknown_plan_is_named() -> None:
+    refused = CliRunner().invoke(main, ["reproduce", "ca40_11km"])
+    assert refused.exit_code == 1
+    assert "no plan 'ca40_11km'" in refused.output and "ca40_101km" in refused.output
