@@ -84,7 +84,8 @@ class Plain:
             case Branch():
                 self.walk(item.cases[str(self.registers[item.on])])
             case Report():
-                self.records.append(tuple(self.registers[register] for register in item.columns.values()))
+                values = (self.registers[register] for register in item.columns.values())
+                self.records.append((*values, self.now))
             case LineTrigger():
                 self.now = (self.now // MAINS_PS + 1) * MAINS_PS + item.reaction
             case Attempt():
@@ -190,7 +191,7 @@ def played(schedule: Schedule, table: Table, seed: int, rounds: int = ROUNDS) ->
         records: list[Record] = []
         SimCore(world, threading.Lock(), rng).run(program, 1, records.append)
         assert world.accounted_ps() == world.now  # no time was lost or counted twice
-        found.append(tuple(value for record in records for value in record.values.values()))
+        found.append(tuple(v for record in records for v in (*record.values.values(), record.time_ps)))
     return found
 
 
