@@ -36,8 +36,6 @@ INDEX = 1.4676
 """Of the fibre at 1315 nm."""
 PI_TIME = 16 * us
 """Length of a microwave π pulse of the clock states at nominal amplitude."""
-ALPHA_TIME = 2 * us
-"""Length of the microwave pulse that puts α into the bright state."""
 RISE, TRANSFER = 30 * ns, 10 * ns
 """Two-photon pulse to the Rydberg state, and 480 nm pulse down to 5P3/2, which emits."""
 DARK = 1 * us
@@ -243,15 +241,15 @@ def pumped(span: int) -> Item:
 def attempt(alpha: float, flight: int, window: int, lead: int, reset: int, echoes: int) -> Item:
     """One attempt: reset, α, Rydberg-based emission in the dark, echoes while light and herald travel: 70 us at 11 km."""
     before = (DARK - RISE - TRANSFER) // 2
-    emitted = reset + ALPHA_TIME + MARGIN + before + RISE + TRANSFER
+    length, amplitude = alpha_pulse(alpha)
+    emitted = reset + length + MARGIN + before + RISE + TRANSFER
     back = 2 * flight + DECISION
-    amplitude = 2 * math.asin(math.sqrt(alpha)) / math.pi * PI_TIME / ALPHA_TIME
     nodes = tuple(
         Series(
             (
                 Pulse(f"{node}.pump_795", reset),
                 Tone(f"{node}.microwave", frequency_hz=0.0, phase_turns=0.0, amplitude=amplitude),
-                Pulse(f"{node}.microwave", ALPHA_TIME),
+                Pulse(f"{node}.microwave", length),
                 Wait(MARGIN),
                 Together(
                     (
@@ -283,6 +281,13 @@ def attempt(alpha: float, flight: int, window: int, lead: int, reset: int, echoe
     )
     decision = Series((Wait(emitted + back), Mark("herald received")), name="herald_return")
     return Together((*nodes, gate, decision), name="attempt")
+
+
+def alpha_pulse(alpha: float) -> tuple[int, float]:
+    """Length, ps, to a nanosecond, and amplitude of the microwave pulse that puts α into the bright state."""
+    exact = 2 * math.asin(math.sqrt(alpha)) / math.pi * PI_TIME
+    length = max(20, math.ceil(exact / ns)) * ns
+    return length, exact / length
 
 
 def echo_pulses(node: str, since: int, span: int, count: int) -> tuple[Item, ...]:

@@ -1,5 +1,6 @@
 """The rubidium sequences: no problem on any rubidium lab, the cycle of PHYSICS.md 2, pictures, settings after the herald."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from labctl.schedule.items import (
     to_json,
 )
 from labctl.units import ms, ns, us
-from sequences.rubidium_link import attempt, default_echoes, flight_of, rubidium_link
+from sequences.rubidium_link import PI_TIME, alpha_pulse, attempt, default_echoes, flight_of, rubidium_link
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = (11, 20, 50, 70, 100)
@@ -112,3 +113,12 @@ def test_the_picture_has_every_branch_of_loading() -> None:
 def test_arguments_that_make_no_sense(arguments: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         rubidium_link(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alpha", [1e-9, 0.025, 0.17, 0.9])
+def test_the_pulse_of_alpha_is_within_the_amplitude_there_is(alpha: float) -> None:
+    length, amplitude = alpha_pulse(alpha)
+    assert 0 < amplitude <= 1
+    assert math.sin(math.pi / 2 * amplitude * length / PI_TIME) ** 2 == pytest.approx(alpha, rel=1e-9)
+    config = load(ROOT / "configs/rb_11km.toml")
+    assert check(rubidium_link(alpha=alpha), config.line) == []
