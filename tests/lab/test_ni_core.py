@@ -46,7 +46,7 @@ def lab(tmp_path: Path) -> Iterator[VirtualLab]:
 
 def test_a_rabi_scan(lab: VirtualLab):
     outcome = lab.run(rabi(points=6, step=4 * us, readout=300 * us, threshold=3), 30)
-    assert outcome.complete and outcome.records == 30
+    assert outcome.complete and outcome.records == 30, outcome.error
     for name in ("Alice", "Bob"):
         flopping = next(one for one in outcome.results if name in one.label and "pulse" in one.label)
         assert flopping.value.value == pytest.approx(10e-6, abs=4 * flopping.value.standard_error + 0.5e-6)
