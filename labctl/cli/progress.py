@@ -97,6 +97,7 @@ class Progress(Observer):
         self._counts: Counts | None = None
         self._title = ""
         self._paused = ""
+        self._host_points: set[str] = set()
         self._ending = False
         self._began = self._drawn = self._evaluated = 0.0
         self._cost_s = 0.0
@@ -145,6 +146,13 @@ class Progress(Observer):
             self._line(f"paused: {reason}" if reason else "going on")
         else:
             self._show(now=True)
+
+    def host_point(self, name: str) -> None:
+        """The core waits for the host; the first time it is said, as a shot may have one."""
+        if name not in self._host_points:
+            self._host_points.add(name)
+            if self._live is None:
+                self._line(f"host point: {name}")
 
     def ended(self, outcome: Outcome) -> None:
         """It is over."""

@@ -23,7 +23,7 @@ from labctl.errors import BusError, CoreError, DeviceError, LimitError, RunError
 from labctl.run import folder as folders
 from labctl.run import journal
 from labctl.run.runner import Observer, Outcome
-from labctl.schedule.items import Gate, Report, Schedule, Series
+from labctl.schedule.items import Gate, HostPoint, Report, Schedule, Series
 from labctl.units import ms, us
 from sequences.link import link
 
@@ -169,6 +169,28 @@ def test_trouble_pauses_the_core_and_is_noted(tmp_path: Path):
     assert journal.read(outcome.folder / "journal").notes == [{"paused": why}, {"paused": ""}]
     report = (outcome.folder / "report.html").read_text()
     assert f"paused: {why}" in report and "went on" in report
+
+
+def test_a_run_goes_on_at_a_host_point_once_the_host_has_done_its_part(tmp_path: Path):
+    """What is done there is done before what follows; trouble meanwhile holds it until it is over."""
+    done: list[str] = []
+    asked = 0
+
+    class Host(Watching):
+        def host_point(self, name: str) -> None:
+            done.append(f"{name} after {len(self.records)}")
+
+    def trouble() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        return {"alice.oven": "cold"} if 2 <= asked < 5 else {}
+
+    shot = Series(
+        (Gate("snspd_0", us, "n"), Report({"n": "n"}), HostPoint("move the mirror"), Gate("snspd_0", us, "m"))
+    )
+    outcome = runner(tmp_path, trouble=trouble).run(Schedule("shot", shot, rounds="shot"), 3, Host())
+    assert outcome.complete and outcome.records == 3
+    assert done == ["move the mirror after 1", "move the mirror after 2", "move the mirror after 3"]
 
 
 def test_a_core_that_fails_is_said_and_what_it_gave_is_published(tmp_path: Path):
