@@ -174,6 +174,8 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
     if outcome.results:
         rows = [(result.label, str(result.value)) for result in outcome.results]
         click.echo(show_text.table(("figure", "value ± standard error"), rows))
+    if outcome.tags:
+        click.echo(outcome.tags)
     click.echo(str(outcome.folder))
 
 

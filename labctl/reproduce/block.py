@@ -107,7 +107,7 @@ def take(block: Block) -> Done:
     shutil.rmtree(block.folder, ignore_errors=True)
     block.folder.mkdir(parents=True)
     config, lab, made = lab_of(block)
-    with VirtualLab(config, lab, block.seed, block.folder) as here:
+    with VirtualLab(config, lab, block.seed, block.folder, report=False) as here:
         for name, value in block.set.items():
             device, _, signal = name.rpartition(".")
             here.devices[device].signal(signal).set(value)

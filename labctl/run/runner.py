@@ -90,6 +90,7 @@ class Outcome:
 
     reason:   "complete", "stopped", or what went wrong
     records:  on disk
+    tags:     what its time tags say of its heralds; "" without tags
     """
 
     rid: int
@@ -98,6 +99,7 @@ class Outcome:
     records: int
     results: list[Result] = field(default_factory=list[Result])
     error: str = ""
+    tags: str = ""
 
     @property
     def complete(self) -> bool:
@@ -278,7 +280,12 @@ class Runner:
             taking.journal.close(reason, **times)
         except StorageError as failure:
             reason, error = (_reason(failure) if reason == COMPLETE else reason), error or str(failure)
-        about = taking.about | {"ended": utc_now(), "reason": reason, "error": error, "records": records}
+        about: dict[str, Any] = taking.about | {
+            "ended": utc_now(),
+            "reason": reason,
+            "error": error,
+            "records": records,
+        }
         try:
             about["devices_after"] = self._snapshot()
         except LabError as failure:
@@ -288,7 +295,8 @@ class Runner:
             results = publish(taking.folder, about, self._sources, self._report)
         except LabError as failure:
             reason, error = (_reason(failure) if reason == COMPLETE else reason), error or str(failure)
-        outcome = Outcome(taking.rid, taking.folder, reason, records, results, error)
+        said = str(about.get("tags", {}).get("text") or about.get("tags_error", ""))
+        outcome = Outcome(taking.rid, taking.folder, reason, records, results, error, said)
         taking.observer.ended(outcome)
         return outcome
 

@@ -39,7 +39,7 @@ def test_the_heralds_in_the_tags_are_those_of_the_records(taken: Outcome):
     said = json.loads((taken.folder / "run.json").read_text())["tags"]
     assert said["recorded"] == said["found"] == said["agree"] == ROUNDS
     assert said["text"] == f"heralds found in the tags: {ROUNDS} of {ROUNDS}"
-    assert said["text"] in (taken.folder / "report.html").read_text()
+    assert taken.tags == said["text"] and said["text"] in (taken.folder / "report.html").read_text()
 
 
 def test_every_stretch_has_its_herald_the_attempts_before_and_the_reference(taken: Outcome):
