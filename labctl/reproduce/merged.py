@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from labctl.errors import DataError
 from labctl.run.journal import JournalContent
-from labctl.run.results import Table
+from labctl.run.table import Table
 
 PS_PER_S = 1e12
 
 
 class Columns(Table):
-    """As :class:`labctl.run.results.Table`, filled block by block. A round of a link costs about 40 bytes."""
+    """As :class:`labctl.run.table.Table`, filled block by block. A round of a link costs about 40 bytes."""
 
     def __init__(self) -> None:
         super().__init__([])

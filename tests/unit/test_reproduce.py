@@ -23,7 +23,8 @@ from labctl.reproduce.plan import Plan, Size, load
 from labctl.reproduce.reproduce import reproduce
 from labctl.reproduce.rows import Row, compare, value_of
 from labctl.run.journal import JournalContent
-from labctl.run.results import Table, results
+from labctl.run.results import results
+from labctl.run.table import Table
 from labctl.schedule.check import check
 
 ROOT = Path(__file__).parents[2]
