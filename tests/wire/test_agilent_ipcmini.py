@@ -39,8 +39,8 @@ class Pump:
         return self.sim.chamber
 
     def driver(self, way: str = "tcp", **options: float) -> AgilentIpcMini:
-        pump = AgilentIpcMini(connect(self.addresses[way], "pump", 0.4), "pump", **options)  # type: ignore[arg-type]
-        pump.timeout_s = 0.4
+        pump = AgilentIpcMini(connect(self.addresses[way], "pump", 0.2), "pump", **options)  # type: ignore[arg-type]
+        pump.timeout_s = 0.2
         pump.open()
         return pump
 
@@ -261,13 +261,13 @@ def test_broken_answers_are_refused_and_the_next_is_clean(pump: Pump, way: str, 
 @pytest.mark.parametrize("way", ["tcp", "pty"])
 def test_a_late_answer_is_never_taken_for_the_next(pump: Pump, way: str) -> None:
     driver = pump.driver(way)
-    pump.sim.faults.switch("late", 0.6)
+    pump.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         driver.high_voltage.get()
     pump.sim.faults.clear()
     pump.chamber.pumping = False
     assert driver.high_voltage.get() is False
-    pump.sim.faults.switch("late", 0.6)
+    pump.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         driver.write_window(11, b"1")
     pump.sim.faults.clear()

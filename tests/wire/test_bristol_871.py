@@ -51,8 +51,8 @@ class Bench:
     drivers: list[Bristol871] = field(default_factory=list[Bristol871])
 
     def unopened(self) -> Bristol871:
-        meter = Bristol871(connect(f"tcp://127.0.0.1:{self.port}", "wavemeter", 0.4), "wavemeter")
-        meter.timeout_s = 0.4
+        meter = Bristol871(connect(f"tcp://127.0.0.1:{self.port}", "wavemeter", 0.2), "wavemeter")
+        meter.timeout_s = 0.2
         self.drivers.append(meter)
         return meter
 
@@ -257,7 +257,7 @@ def test_no_answer_makes_a_wrong_reading(answer: str) -> None:
 
 def test_silence_then_a_late_answer_never_taken_for_the_next(bench: Bench) -> None:
     meter = bench.driver()
-    bench.sim.faults.switch("late", 0.6)
+    bench.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         meter.rate.get()
     assert f"wavemeter at tcp://127.0.0.1:{bench.port}: no answer to b':TRIG:SEQ:RATE:ADJ?" in str(
@@ -298,7 +298,7 @@ def test_other_instruments_are_refused(bench: Bench) -> None:
         bench.driver()
     with socket.create_server(("127.0.0.1", 0)) as other:
         meter = Bristol871(
-            connect(f"tcp://127.0.0.1:{other.getsockname()[1]}", "wavemeter", 0.4), "wavemeter"
+            connect(f"tcp://127.0.0.1:{other.getsockname()[1]}", "wavemeter", 0.2), "wavemeter"
         )
         meter.timeout_s = 0.2
         meter.transport.open()

@@ -28,8 +28,8 @@ class Oven:
     opened: list[HcpTc038d] = field(default_factory=list[HcpTc038d])
 
     def driver(self, way: str = "pty", unit: int = 1, **options: float) -> HcpTc038d:
-        oven = HcpTc038d(connect(self.addresses[way], "oven", 0.3), "oven", unit, **options)
-        oven.timeout_s = 0.3
+        oven = HcpTc038d(connect(self.addresses[way], "oven", 0.2), "oven", unit, **options)
+        oven.timeout_s = 0.2
         self.opened.append(oven)
         oven.open()
         return oven
@@ -128,7 +128,7 @@ def test_a_late_answer_is_never_taken_for_the_next(oven: Oven, way: str) -> None
     hot = oven.driver(way)
     hot.temperature.set(400.0)
     hot.timeout_s = 0.1
-    oven.sim.faults.switch("late", 0.5)
+    oven.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         hot.read(TEMPERATURE)
     oven.sim.faults.clear()

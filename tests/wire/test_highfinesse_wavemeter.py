@@ -53,9 +53,9 @@ class Bench:
 
     def driver(self, channels: int = 8) -> HighFinesseWavemeter:
         meter = HighFinesseWavemeter(
-            connect(f"tcp://127.0.0.1:{self.port}", "wavemeter", 0.4), "wavemeter", channels
+            connect(f"tcp://127.0.0.1:{self.port}", "wavemeter", 0.2), "wavemeter", channels
         )
-        meter.timeout_s = 0.4
+        meter.timeout_s = 0.2
         self.drivers.append(meter)
         meter.open()
         return meter
@@ -299,7 +299,7 @@ def test_no_answer_makes_a_wrong_reading(answer: str) -> None:
 
 def test_silence_then_a_late_answer_never_taken_for_the_next(bench: Bench) -> None:
     meter = bench.driver()
-    bench.sim.faults.switch("late", 0.6)
+    bench.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         meter.wavelength_1.get()
     assert f"wavemeter at tcp://127.0.0.1:{bench.port}: no answer to b'getWavelengthNum 1" in str(
@@ -363,8 +363,8 @@ def test_several_clients_and_half_a_line(bench: Bench) -> None:
 def test_another_server_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        meter = HighFinesseWavemeter(connect(f"tcp://127.0.0.1:{port}", "wavemeter", 0.4), "wavemeter")
-        meter.timeout_s = 0.4
+        meter = HighFinesseWavemeter(connect(f"tcp://127.0.0.1:{port}", "wavemeter", 0.2), "wavemeter")
+        meter.timeout_s = 0.2
         meter.transport.after_open = None
         meter.transport.open()
         connection, _ = other.accept()

@@ -32,8 +32,8 @@ class Oven:
         return self.sim.channels[0].body
 
     def driver(self, way: str = "tcp", **options: float) -> MeerstetterTec:
-        tec = MeerstetterTec(connect(self.addresses[way], "oven", 0.4), "oven", **options)  # type: ignore[arg-type]
-        tec.timeout_s = 0.4
+        tec = MeerstetterTec(connect(self.addresses[way], "oven", 0.2), "oven", **options)  # type: ignore[arg-type]
+        tec.timeout_s = 0.2
         tec.open()
         return tec
 
@@ -228,7 +228,7 @@ def test_broken_answers_are_refused_and_the_next_is_clean(oven: Oven, kind: str)
 
 def test_a_late_answer_is_never_taken_for_the_next(oven: Oven) -> None:
     tec = oven.driver()
-    oven.sim.faults.switch("late", 0.6)
+    oven.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         tec.read_int(104, 1)
     oven.sim.faults.clear()

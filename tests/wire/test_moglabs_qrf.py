@@ -32,8 +32,8 @@ class Synthesizer:
         return [output.rf for output in self.sim.outputs]
 
     def driver(self) -> MoglabsQrf:
-        qrf = MoglabsQrf(connect(f"tcp://127.0.0.1:{self.port}", "aom", 0.4), "aom")
-        qrf.timeout_s = 0.4
+        qrf = MoglabsQrf(connect(f"tcp://127.0.0.1:{self.port}", "aom", 0.2), "aom")
+        qrf.timeout_s = 0.2
         qrf.open()
         return qrf
 
@@ -300,7 +300,7 @@ def test_sleep_holds_back_the_next_answer(synth: Synthesizer) -> None:
 
 def test_silence_then_a_late_answer_never_taken_for_the_next(synth: Synthesizer) -> None:
     qrf = synth.driver()
-    synth.sim.faults.switch("late", 0.5)
+    synth.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         qrf.frequency_1.get()
     assert f"aom at tcp://127.0.0.1:{synth.port}" in str(failure.value)

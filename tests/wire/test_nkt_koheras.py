@@ -36,7 +36,7 @@ class Laser:
 
     def driver(self, way: str = "tcp", module_address: int = 1, **options: float) -> NktKoheras:
         laser = NktKoheras(connect(self.addresses[way], "pump", 0.25), "pump", module_address, **options)
-        laser.timeout_s = 0.25
+        laser.timeout_s = 0.15
         self.opened.append(laser)
         laser.open()
         return laser
@@ -238,11 +238,11 @@ def test_a_late_answer_is_never_taken_for_the_next(laser: Laser, way: str) -> No
     pump = laser.driver(way)
     pump.timeout_s = 0.05
     laser.sim.seed.power_setpoint_w = 0.02
-    laser.sim.faults.switch("late", 0.6)
+    laser.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         pump.read_number(0x22, "<H")
     laser.sim.faults.clear()
-    pump.timeout_s = 1.5  # the late answers come while these wait
+    pump.timeout_s = 1.0  # the late answers come while these wait
     assert [pump.read_number(r, "<H") for r in (0x17, 0x22, 0x1E, 0x17)] == [0, 2000, 12000, 0]
 
 

@@ -37,8 +37,8 @@ class Synthesizer:
         return self.sim.rf
 
     def driver(self, way: str = "tcp", **options: float) -> Novatech409B:
-        dds = Novatech409B(connect(self.addresses[way], "aoms", 0.3), "aoms", **options)
-        dds.timeout_s = 0.3
+        dds = Novatech409B(connect(self.addresses[way], "aoms", 0.2), "aoms", **options)
+        dds.timeout_s = 0.2
         dds.open()
         return dds
 
@@ -242,13 +242,13 @@ def test_broken_answers_are_refused_and_the_next_is_clean(synth: Synthesizer, wa
 @pytest.mark.parametrize("way", ["pty", "tcp"])
 def test_a_late_answer_is_never_taken_for_the_next(synth: Synthesizer, way: str) -> None:
     dds = synth.driver(way)
-    synth.sim.faults.switch("late", 0.45)
+    synth.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         dds.frequency_0.set(90e6)
     synth.sim.faults.clear()
     with pytest.raises(RefusedError):  # not the late OK
         dds.order("F0 999.0")
-    synth.sim.faults.switch("late", 0.45)
+    synth.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         dds.frequency_0.get()
     synth.sim.faults.clear()

@@ -39,8 +39,8 @@ class Bench:
         return self.sim.generator
 
     def driver(self, way: str = "tcp") -> QuantumComposers9530:
-        qc = QuantumComposers9530(connect(self.address[way], "gate", 0.4), "gate")
-        qc.timeout_s = 0.4
+        qc = QuantumComposers9530(connect(self.address[way], "gate", 0.2), "gate")
+        qc.timeout_s = 0.2
         self.drivers.append(qc)
         qc.open()
         return qc
@@ -349,7 +349,7 @@ def test_silence_then_a_late_answer_never_taken_for_the_next(bench: Bench, way: 
     qc = bench.driver(way)
     qc.delay_a.set(1e-6)
     qc.delay_b.set(2e-6)
-    bench.sim.faults.switch("late", 0.5)
+    bench.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         qc.delay_a.get()
     assert "gate at" in str(failure.value) and "no answer to b':PULSE1:DEL?" in str(failure.value)

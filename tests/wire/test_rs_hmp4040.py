@@ -44,7 +44,7 @@ class Bench:
     def port(self) -> int:
         return int(self.address["tcp"].rpartition(":")[2])
 
-    def driver(self, way: str = "tcp", timeout_s: float = 0.4) -> RsHmp4040:
+    def driver(self, way: str = "tcp", timeout_s: float = 0.2) -> RsHmp4040:
         supply = RsHmp4040(connect(self.address[way], "coils", timeout_s), "coils")
         supply.timeout_s = timeout_s
         self.drivers.append(supply)
@@ -302,7 +302,7 @@ def test_silence_then_a_late_answer_never_taken_for_the_next(bench: Bench, way: 
     supply = bench.driver(way)
     supply.voltage_1.set(5.0)
     supply.voltage_2.set(7.0)
-    bench.sim.faults.switch("late", 0.5)
+    bench.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         supply.voltage_1.get()
     assert f"coils at {bench.address[way]}: no answer to b'INST:NSEL 1;:VOLT?" in str(failure.value)

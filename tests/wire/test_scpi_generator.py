@@ -46,8 +46,8 @@ class Bench3:
     def driver(self, dialect: str, channel: int = 1, way: str = "tcp", spoken: str = "") -> ScpiGenerator:
         port = self.ports[dialect]
         address = {"tcp": f"tcp://127.0.0.1:{port}", "visa": f"visa://TCPIP::127.0.0.1::{port}::SOCKET"}[way]
-        gen = ScpiGenerator(connect(address, "rf", 0.3), "rf", spoken or dialect, channel)
-        gen.timeout_s = 0.3
+        gen = ScpiGenerator(connect(address, "rf", 0.2), "rf", spoken or dialect, channel)
+        gen.timeout_s = 0.2
         gen.open()
         return gen
 
@@ -234,12 +234,12 @@ def test_broken_answers_are_refused_and_the_next_is_clean(bench: Bench3, dialect
 def test_a_late_answer_is_never_taken_for_the_next(bench: Bench3, dialect: str) -> None:
     gen = bench.driver(dialect)
     faults = bench.sims[dialect].faults
-    faults.switch("late", 0.45)
+    faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         gen.frequency.get()
     faults.clear()
     assert gen.output.get() is False
-    faults.switch("late", 0.45)
+    faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         gen.frequency.set(90e6)  # the error queue answers late
     faults.clear()

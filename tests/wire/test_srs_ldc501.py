@@ -58,8 +58,8 @@ class Bench:
         return self.sim.body
 
     def driver(self, way: str = "tcp") -> SrsLdc501:
-        ldc = SrsLdc501(connect(self.address[way], "diode", 0.4), "diode")
-        ldc.timeout_s = 0.4
+        ldc = SrsLdc501(connect(self.address[way], "diode", 0.2), "diode")
+        ldc.timeout_s = 0.2
         self.drivers.append(ldc)
         ldc.open()
         return ldc
@@ -312,7 +312,7 @@ def test_no_argument_upsets_the_simulator(mnemonic: str, argument: str) -> None:
 def test_silence_then_a_late_answer_never_taken_for_the_next(bench: Bench, way: str) -> None:
     ldc = bench.driver(way)
     ldc.current.set(0.033)
-    bench.sim.faults.switch("late", 0.5)
+    bench.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         ldc.current_setpoint.get()
     assert f"diode at {bench.address[way]}: no answer to b'SILD?" in str(failure.value)

@@ -42,8 +42,8 @@ class Controller:
         return [piezo.setpoint_v for piezo in self.sim.piezos.values()]
 
     def driver(self, way: str = "pty") -> ThorlabsMdt693b:
-        mdt = ThorlabsMdt693b(connect(self.addresses[way], "cavity", 0.3), "cavity")
-        mdt.timeout_s, mdt.quiet_s = 0.3, 0.03
+        mdt = ThorlabsMdt693b(connect(self.addresses[way], "cavity", 0.2), "cavity")
+        mdt.timeout_s, mdt.quiet_s = 0.15, 0.03
         self.opened.append(mdt)
         mdt.open()
         return mdt
@@ -266,7 +266,7 @@ def test_a_late_answer_is_never_taken_for_the_next(serve: Serve, firmware: str, 
     mdt.voltage_y.set(70.0)
     controller.clock.advance(1.0)
     mdt.timeout_s = 0.1
-    controller.sim.faults.switch("late", 0.5)
+    controller.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         mdt.voltage_limit.get()
     controller.sim.faults.clear()

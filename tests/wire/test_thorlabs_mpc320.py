@@ -38,8 +38,8 @@ class Controller:
         return [angle / DEGREE for angle in self.sim.paddles.angles_rad]
 
     def driver(self, way: str = "pty") -> ThorlabsMpc320:
-        mpc = ThorlabsMpc320(connect(self.addresses[way], "paddles", 0.4), "paddles")
-        mpc.timeout_s = 0.4
+        mpc = ThorlabsMpc320(connect(self.addresses[way], "paddles", 0.2), "paddles")
+        mpc.timeout_s = 0.2
         self.opened.append(mpc)
         mpc.open()
         return mpc
@@ -311,7 +311,7 @@ def test_a_late_answer_is_never_taken_for_the_next(controller: Controller, way: 
     """Neither of another paddle nor, harder, of the same paddle before it turned."""
     mpc = controller.driver(way)
     mpc.timeout_s = 0.1
-    controller.sim.faults.switch("late", 0.5)
+    controller.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         mpc.status(1)
     controller.sim.faults.clear()

@@ -42,8 +42,8 @@ class Meter:
         }[way]
 
     def driver(self, way: str = "tcp") -> ThorlabsPm100:
-        meter = ThorlabsPm100(connect(self.address(way), "meter", 0.4), "meter")
-        meter.timeout_s = 0.4
+        meter = ThorlabsPm100(connect(self.address(way), "meter", 0.2), "meter")
+        meter.timeout_s = 0.2
         meter.open()
         return meter
 
@@ -216,7 +216,7 @@ def test_the_driver_never_wedges_the_meter(meter: Meter) -> None:
 @pytest.mark.parametrize("way", ["tcp", "visa"])
 def test_silence_then_a_late_answer_never_taken_for_the_next(meter: Meter, way: str) -> None:
     pm = meter.driver(way)
-    meter.sim.faults.switch("late", 0.5)
+    meter.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError) as failure:
         pm.power.get()
     assert f"meter at {meter.address(way)}" in str(failure.value)

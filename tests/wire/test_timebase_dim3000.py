@@ -37,8 +37,8 @@ class Aom:
         return self.sim.rf
 
     def driver(self, way: str = "pty", **options: float) -> TimebaseDim3000:
-        dim = TimebaseDim3000(connect(self.addresses[way], "aom", 0.3), "aom", **options)
-        dim.timeout_s, dim.spacing_s = 0.3, 0.0
+        dim = TimebaseDim3000(connect(self.addresses[way], "aom", 0.2), "aom", **options)
+        dim.timeout_s, dim.spacing_s = 0.2, 0.0
         dim.open()
         return dim
 
@@ -217,7 +217,7 @@ def test_broken_answers_are_refused_and_the_next_is_clean(aom: Aom, way: str, ki
 @pytest.mark.parametrize("way", ["pty", "tcp"])
 def test_a_late_answer_is_never_taken_for_the_next(aom: Aom, way: str) -> None:
     dim = aom.driver(way)
-    aom.sim.faults.switch("late", 0.45)
+    aom.sim.faults.switch("late", 0.3)
     with pytest.raises(NoAnswerError):
         dim.frequency.get()
     aom.sim.faults.clear()
