@@ -16,6 +16,7 @@ from vcd.reader import TokenKind, tokenize
 from labctl.config import load
 from labctl.errors import ScheduleError
 from labctl.schedule.draw import Zoom, svg, text, vcd
+from labctl.schedule.folding import fold
 from labctl.schedule.items import (
     Attempt,
     Branch,
@@ -34,7 +35,6 @@ from labctl.schedule.items import (
     Tone,
     Wait,
 )
-from labctl.schedule.picture import fold
 from labctl.schedule.timeline import flatten, one_pass
 from labctl.units import format_time, ns, us
 from sequences.decoupling import decoupling

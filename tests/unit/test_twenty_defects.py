@@ -294,6 +294,21 @@ def test_one_step_from_the_defects_nothing_is_found(core: str, lab_file: Path) -
     )
 
 
+def test_recursion_and_arguments_of_the_wrong_type_are_findings_too(
+    lab_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless() -> Schedule:
+        return endless()
+
+    monkeypatch.setattr(labs, "load", lambda name, lab: endless)
+    done = CliRunner().invoke(main, ["check", "link", "--config", str(ROOT / "configs" / "ca40_10km.toml")])
+    assert done.exit_code == 1
+    assert "link at 0 ps: sequence link: recursion without end" in done.output
+    problems = check(Schedule("test", attempt(limit=None)), {})  # type: ignore[arg-type]
+    assert str(problems[0]).startswith("test at 0 ps: not a schedule: Expected `int`, got `null`")
+    assert "(an unbounded loop)" in str(problems[0])
+
+
 LIBRARY = {
     name: configs.load(ROOT / "configs" / f"{'rb_11km' if 'rubidium' in name else 'ca40_10km'}.toml")
     for name in (
