@@ -7,6 +7,7 @@ import json
 import pytest
 from artiq_parts import CONFIG, KASLI, LAB, LINES, Run, compiled, play
 from fake_artiq import RTIOUnderflow
+from msgspec.structs import replace
 
 from labctl.core.artiq.compile import Experiment, compile_schedule
 from labctl.core.artiq.course import Choice
@@ -119,8 +120,12 @@ def test_link_plays_as_its_sidecar_says_for_every_outcome(cool_every: int) -> No
 @pytest.mark.parametrize("cool_every", [1, 3])
 def test_a_free_block_waits_for_the_coarse_cycle_where_attempts_are_off_it(cool_every: int) -> None:
     """Over 101 km an attempt lasts 525.634 us, no multiple of 8 ns, and the reference tone changes under the light."""
+    far = {
+        name: replace(line, photon_ps=dict.fromkeys(line.photon_ps, 247_300 * ns))
+        for name, line in LAB.line.items()
+    }
     made = compile_schedule(
-        link(flight=247_300 * ns, limit=7, cool_every=cool_every), LAB.line, LAB.core.artiq, KASLI
+        link(flight=247_300 * ns, limit=7, cool_every=cool_every), far, LAB.core.artiq, KASLI
     )
     plan = [(1, "10"), (2, "01"), (7, "10"), (9, "01"), (4, "01")]
     run = play(made.source, rounds=len(plan), clicks=Midpoint(plan, 7))

@@ -234,12 +234,12 @@ def test_without_cooling_light_pumping_fails_at_once_and_the_ion_heats() -> None
     after = lab.outlook(body, 0).emitters[0]
     assert after.bright / before.bright == pytest.approx(0.5, abs=0.03)
     assert after.others[2] == pytest.approx(0.5, abs=0.01)
-    lab.skip([(cycle, 8000), (body, 8000)], 0, 3 * 10**12)
-    later = lab.outlook(body, 3 * 10**12).emitters[0]
+    lab.skip([(cycle, 80_000), (body, 80_000)], 0, 30 * 10**12)
+    later = lab.outlook(body, 30 * 10**12).emitters[0]
     assert later.bright < 0.8 * after.bright
     lab.part("alice.aom")[0].signal_on = True
-    lab.skip([(cycle, 100), (body, 100)], 3 * 10**12, 37_500 * us)
-    assert lab.outlook(body, 3_037_500 * us).emitters[0].bright == pytest.approx(before.bright, rel=1e-6)
+    lab.skip([(cycle, 100), (body, 100)], 30 * 10**12, 37_500 * us)
+    assert lab.outlook(body, 30_037_500 * us).emitters[0].bright == pytest.approx(before.bright, rel=1e-6)
 
 
 def test_a_397_laser_on_the_blue_side_does_not_cool() -> None:
@@ -247,7 +247,7 @@ def test_a_397_laser_on_the_blue_side_does_not_cool() -> None:
     laser = lab.part("alice.laser_397")
     laser.locked = laser.lock_enabled = False
     laser._drift_hz = 12e6
-    lab.skip([(cooling(), 8000), (attempt(), 8000)], 0, 3 * 10**12)
+    lab.skip([(cooling(), 80_000), (attempt(), 80_000)], 0, 30 * 10**12)
     laser._drift_hz = 12e6
     assert lab._atoms.motion[0].quanta > 100
     assert lab._atoms.motion[1].quanta == pytest.approx(0.1, rel=0.01)
