@@ -53,6 +53,11 @@ def test_a_rabi_scan(lab: VirtualLab):
 
 
 def test_a_slow_phase_scan(lab: VirtualLab):
+    core = cast("Any", lab._runner)._core._core
+    assert [len(buffer.windows) for buffer in core.lower(slow_phase())] == [
+        4,
+        2,
+    ] and not core.capabilities().reacts
     outcome = lab.run(slow_phase(points=8), 40)
     assert outcome.complete
     assert outcome.value("contrast").value > 0.85

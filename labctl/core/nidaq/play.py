@@ -13,7 +13,7 @@ from labctl.clock import Clock
 from labctl.config import NidaqConfig
 from labctl.core.nidaq import rules
 from labctl.core.nidaq.binding import X_SERIES, Bound, Capabilities, bind
-from labctl.core.nidaq.buffer import lower
+from labctl.core.nidaq.buffer import Buffer, lower
 from labctl.core.nidaq.card import Card
 from labctl.core.phase_filter import PhaseFilter
 from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight
@@ -104,6 +104,17 @@ class NiCore:
     def check(self, schedule: Schedule) -> list[Problem]:
         """Everything that keeps a schedule from being played."""
         return rules.check(schedule, self._lines, self._config)
+
+    def lower(self, schedule: Schedule, choose: Mapping[str, str] | None = None) -> list[Buffer]:
+        """The buffers of one pass, one for each stretch between host points; a run makes its own as it goes.
+
+        choose:  register -> case taken where a branch reads it; without it, the first case
+        """
+        bound = bind(self._config, self._lines, rules.used(schedule.body), Problems())
+        return [
+            rules.first_pass(Schedule(schedule.name, piece), bound, self._config, choose)
+            for piece in rules.stretches(schedule.body)
+        ]
 
     def run(
         self,
