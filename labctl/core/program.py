@@ -310,8 +310,10 @@ def _tone_lines(item: Item) -> set[str]:
 
 
 def _filled(tone: ToneState, old: ToneState) -> ToneState:
+    """The tone with what is NaN, and so unequal to itself, as it was before."""
+    frequency_hz, phase_turns, amplitude = tone
     return (
-        old[0] if math.isnan(tone[0]) else tone[0],
-        old[1] if math.isnan(tone[1]) else tone[1],
-        old[2] if math.isnan(tone[2]) else tone[2],
+        frequency_hz if frequency_hz == frequency_hz else old[0],
+        phase_turns if phase_turns == phase_turns else old[1],
+        amplitude if amplitude == amplitude else old[2],
     )

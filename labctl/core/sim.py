@@ -341,8 +341,8 @@ class SimCore:
         times_s = (np.asarray(starts, np.int64) + course.block_ps) / PS_PER_S
         self._store({register: Clicks(int(seen[-1])) for register, seen in counts.items()}, loop.between)
         for track in loop.tracks:
-            gates = [np.stack([counts[r0], counts[r1]], axis=1) for r0, r1, _ in track.gates]
-            self._update(track, np.stack(gates, axis=1).astype(np.int64), times_s)
+            gates = np.array([(counts[r0], counts[r1]) for r0, r1, _ in track.gates], np.int64)
+            self._update(track, np.ascontiguousarray(gates.transpose(2, 0, 1)), times_s)
         return NO_SUMS if self._heralds is None else block_sums(loop.between.gates, counts)
 
     def _track_registers(self, track: Track) -> None:

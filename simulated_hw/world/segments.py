@@ -40,6 +40,7 @@ class Reading:
     counter_gates: list[tuple[int, OpenGate]] = field(default_factory=list[tuple[int, OpenGate]])
     lock_gates: list[OpenGate] = field(default_factory=list[OpenGate])
     attempt: bool = False
+    _on: dict[tuple[int, str], float] = field(default_factory=dict[tuple[int, str], float])
 
     def overlap_ps(self, node: int, beam: str, start_ps: int, end_ps: int) -> int:
         """How long a beam of a node is on between two times of the segment."""
@@ -50,7 +51,11 @@ class Reading:
 
     def on_s(self, node: int, beam: str) -> float:
         """How long a beam of a node is on in all, s."""
-        return sum(pulse.duration_ps for pulse in self.beams[node].get(beam, ())) / 1e12
+        known = self._on.get((node, beam))
+        if known is None:
+            known = sum(pulse.duration_ps for pulse in self.beams[node].get(beam, ())) / 1e12
+            self._on[node, beam] = known
+        return known
 
 
 class Readings:
