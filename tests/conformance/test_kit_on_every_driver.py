@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,15 +53,12 @@ def runs() -> dict[str, subprocess.CompletedProcess[str]]:
 
 
 def kit(options: list[str]) -> subprocess.CompletedProcess[str]:
-    """The kit as a user calls it."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "--pyargs"]
-    return subprocess.run(
-        [*command, "labctl.conformance", "--timeout-s", TIMEOUT_S, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """The kit as a user calls it, without plugins that it does not need."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
+    command += ["-p", "labctl.conformance.plugin", "-p", "pytest_timeout", "--timeout-s", TIMEOUT_S]
+    command += ["--pyargs", "labctl.conformance", *options]
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=alone)
 
 
 @pytest.mark.timeout(400)
