@@ -60,7 +60,9 @@ class Problems:
     def add(
         self, path: Path, what: str, hint: str = "", *, line: str = "", time_ps: At | int | None = None
     ) -> None:
-        """Note a problem."""
+        """Note a problem; one of a whole block is at its beginning, one of the lab file (``core.artiq``) has no time."""
+        if time_ps is None and not path[0].startswith("core."):
+            time_ps = 0
         later = isinstance(time_ps, At) and not time_ps.exact
         time = time_ps.ps if isinstance(time_ps, At) else time_ps
         self._found[Problem(" / ".join(path), time, line, what, hint, later)] = None

@@ -291,7 +291,7 @@ def test_one_register_with_the_outcomes_of_two_loops() -> None:
         Series((Gate("n.in1", 1 * us, "d"), Wait(50 * us))), ("d",), {"0": "again", "1": "no"}, 3
     )
     texts = found(first, second, Report({"h": "herald"}))
-    said = "test / attempt: two attempt loops put different outcomes into register 'herald'; give one of them a register of"
+    said = "test / attempt at 0 ps: two attempt loops put different outcomes into register 'herald'; give one of them a register of"
     assert any(said in text for text in texts), texts
     assert found(first, first, Report({"h": "herald"})) == []
 
@@ -301,5 +301,5 @@ def test_one_register_tracked_in_two_ways() -> None:
     one, other = (Track((("a", "b", bias),), "phase", 0.9, 10.0) for bias in (0.0, 0.25))
     texts = found(gates, one, Wait(200 * us), gates, other)
     assert texts == [
-        "test: 'phase' is tracked in two different ways; give the trackers registers of their own"
+        "test at 0 ps: 'phase' is tracked in two different ways; give the trackers registers of their own"
     ]
