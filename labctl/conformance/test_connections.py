@@ -13,6 +13,7 @@ import pytest
 from labctl.conformance.recording import Wire
 from labctl.conformance.tried import HOST, Tried, alike, names_itself
 from labctl.errors import LabError, NoAnswerError, NotConnectedError
+from labctl.sim.faults import HAS_NO_MEANING
 
 ROUNDS = 5
 CYCLES = 10
@@ -29,6 +30,22 @@ def test_nobody_there_is_an_error_that_says_where(tried: Tried) -> None:
         device.open()
     assert names_itself(raised.value, device), str(raised.value)
     device.close()
+
+
+def test_no_room_for_another_client_is_an_error_that_says_where(tried: Tried) -> None:
+    """All connections of the instrument are taken; when one is free again, it is used."""
+    kinds, why = HAS_NO_MEANING.get(tried.scheme, ((), ""))
+    if why := tried.does_not_apply("two clients") or ("limit" in kinds and why):
+        pytest.skip(why)
+    device = tried.device()
+    tried.fault("limit", 0)
+    with pytest.raises((NotConnectedError, NoAnswerError)) as raised:
+        device.open()
+        tried.steady(device)
+    assert names_itself(raised.value, device), str(raised.value)
+    tried.cure()
+    device.open()
+    tried.steady(device)
 
 
 def test_closing_twice_and_before_opening_is_harmless(asked: Tried) -> None:

