@@ -1,7 +1,7 @@
 # labctl from a checkout: `make setup demo` on a machine with Python 3.11 or newer and make.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -54,7 +54,7 @@ pictures: setup
 	@grep '^labctl draw .* -o docs/pictures/' docs/sequences.md | while read -r command; do $(BIN)/$$command || exit 1; done
 
 test: setup-dev
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --reruns 2 --only-rerun "AssertionError|ConfigError|NoAnswerError|TimeoutError|Failed"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -r R
 
 # `make -k check` goes on after the first of these that fails.
 check: lint format types imports

@@ -17,8 +17,18 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
+PROCESSES = ("lab", "wire", "conformance")
+"""Folders whose tests run other processes, sockets and pseudo-terminals in real time, beside each other on a few cores: one
+that fails is tried once more, and the summary says so. The others have to pass at once."""
 GRACE_S = 3.0
 """How long a thread or process may take to end after the test that started it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A second try for tests of real processes."""
+    for item in items:
+        if item.path.parent.name in PROCESSES:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def _threads() -> set[threading.Thread]:

@@ -60,7 +60,7 @@ def test_a_killed_host_is_dropped_and_the_error_is_one_line() -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
             with pytest.raises(BusError) as error:
-                client.get(f"{LASER}.current")
+                client.get(f"{LASER}.current", timeout_s=8.0)  # longer than a dead host is believed alive
             gone = next(event for event in events.events(5.0) if event.payload["state"] == "gone")
             assert gone.topic == "host.alice"
             assert gone.payload["devices"] == [LASER]

@@ -69,6 +69,7 @@ def test_a_lost_device_comes_back_to_its_declared_state_before_it_is_ready(
     settle(client, "ready")
     with Subscriber(hub, f"device.{LASER}") as events:
         wait_until(lambda: instrument.values["power"] == 0.3, "declared")
+        states_seen(events, "ready")  # the state that a new subscriber is told
         client.set(f"{LASER}.current", 0.15)
         states_seen(events, "ready")  # the set made it settle
         instrument.reachable = False

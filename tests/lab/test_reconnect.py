@@ -15,8 +15,8 @@ import pytest
 from drivers.rs_hmp4040 import RsHmp4040
 from labctl.bus.leases import Leases
 from labctl.bus.owner import LAST_RETRY_S, DeviceLane, HostedDevice
-from labctl.clock import VirtualClock
-from labctl.sim.server import SimServer
+from labctl.clock import SystemClock, VirtualClock
+from labctl.sim.server import TICK_S, SimServer
 from labctl.transport import connect
 from simulated_hw.rs_hmp4040 import SimHmp4040
 from simulated_hw.world.parts_coils import CoilChannel
@@ -59,6 +59,11 @@ class Supply:
             wait_s = self.lane.work()
             self.clock.advance(min(max(wait_s, 0.01), max(0.0, end - self.clock.now())))
 
+    def vanish(self, kind: str) -> None:
+        """The fault, and time enough on the server's own clock to drop its connections."""
+        self.sim.faults.switch(kind)
+        SystemClock().sleep(10 * TICK_S)
+
     def states(self) -> list[str]:
         return [one.content["state"] for one in self.told]
 
@@ -92,7 +97,7 @@ def test_back_after_20_s_with_its_declared_state_and_the_gap_told(supply: Supply
     assert supply.ready() and supply.as_declared()
     supply.told.clear()
 
-    supply.sim.faults.switch(kind)
+    supply.vanish(kind)
     gone_at = supply.clock.now()
     supply.run(AWAY_S)
     assert "ready" not in supply.states()
@@ -119,7 +124,7 @@ def test_as_long_as_its_declared_state_is_refused_it_is_not_ready(
     supply: Supply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supply.run(30.0, supply.ready)
-    supply.sim.faults.switch("refuse")
+    supply.vanish("refuse")
     supply.run(AWAY_S)
     supply.sim.restart()
     supply.sim.faults.clear()
@@ -142,7 +147,7 @@ def test_a_gap_while_it_is_safe_is_told_and_leaves_it_safe(supply: Supply) -> No
     supply.lane.order_safe("made safe by the test")
     supply.run(1.0)
     assert supply.states()[-1] == "safe"
-    supply.sim.faults.switch("refuse")
+    supply.vanish("refuse")
     supply.run(AWAY_S)
     assert supply.states()[-1] == "lost"
     supply.sim.faults.clear()

@@ -17,14 +17,14 @@ NEVER_HIDDEN = ("silent", "garbage", "refuse")
 @pytest.mark.timeout(200)
 def test_a_short_soak_leaks_nothing_and_every_fault_is_in_the_event_log(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
-    command = [sys.executable, "benchmarks/soak.py", "--seconds", "15", "--seed", "7", "--log", str(log)]
+    command = [sys.executable, "benchmarks/soak.py", "--seconds", "10", "--seed", "7", "--log", str(log)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=190)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     events: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
 
     injected = [event for event in events if event["topic"].startswith("fault.") and event["on"]]
-    assert len(injected) >= 10
+    assert len(injected) >= 8
     assert f"{len(injected)} faults" in done.stdout
     assert sum(event["topic"].startswith("fault.") for event in events) == 2 * len(injected)  # each was ended
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -439,6 +440,8 @@ def test_garbage_is_a_bad_answer_and_then_it_recovers(setup: Setup, fault: str) 
         with pytest.raises((BadAnswerError, NoAnswerError), match="snspd at tcp"):
             atlas.bias.get()
         setup.sim.faults.clear()
+        with suppress(BadAnswerError):  # garbage that was on its way still
+            atlas.bias.get()
         assert atlas.bias.get() == [0.0, 0.0]
 
 
