@@ -27,7 +27,7 @@ GRACE_S = 3.0
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A second try for tests of real processes."""
     for item in items:
-        if item.path.parent.name in PROCESSES:
+        if item.path.parent.name in PROCESSES and item.config.pluginmanager.hasplugin("rerunfailures"):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
