@@ -157,7 +157,7 @@ def test_text_and_svg_of_anything(schedule: Schedule) -> None:
     ElementTree.fromstring(svg(schedule, LINES))
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(1, 10**9)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(1, 10**9)), min_size=1, max_size=8, unique=True))
 def test_every_edge_is_labelled_with_its_time(steps: list[tuple[int, int]]) -> None:
     items: list[Item] = []
     times: list[int] = []
