@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.clock import Clock, VirtualClock
+from labctl.clock import Clock, ScaledClock, VirtualClock
 from labctl.errors import ConfigError
 from labctl.sim.played import Clicks, Odds, PlayedPulse, Segment, TagLayout
 from simulated_hw.world import parameters as values
@@ -59,6 +59,8 @@ OPENED = 64
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
 MARKER = 2
+NOTICED_S = 0.005
+"""On a clock that runs faster, what somebody does to the laboratory is noticed so soon on the machine's clock, at the latest."""
 DRIFT_STEP_S = 1e-3
 """Parts drift in steps of this at least."""
 WANDER = 1e-3
@@ -86,6 +88,8 @@ class Laboratory:
         self._p, self._sources = values.parse(parameters)
         self._seed = seed
         self._clock = clock
+        fast = clock.speed if isinstance(clock, ScaledClock) else 0.0
+        self._slice_s = max(self._p.run.slice_s, NOTICED_S * fast)
         self._origin_s = clock.now()
         self._streams: dict[str, np.random.Generator] = {}
         self.lock = threading.RLock()
@@ -281,7 +285,7 @@ class Laboratory:
             scene = self._look(start_ps / 1e12)
             outlook = self._outlook(self._readings.of(body), scene)
             patterns = {pattern: outlook.probability(pattern) for pattern in outlook.patterns()}
-            calm_s = self._calm_s if self._steady() else self._p.run.slice_s
+            calm_s = self._calm_s if self._steady() else self._slice_s
             until_ps = start_ps + round(calm_s * 1e12)
             self._held = scene, until_ps
             return Odds(patterns, until_ps)
@@ -442,7 +446,7 @@ class Laboratory:
         ]
         if p.polarisation.drift_rad > 0:
             waits.append(p.polarisation.drift_time_s / 2 * (WANDER / (4 * p.polarisation.drift_rad**2)) ** 2)
-        return max(p.run.slice_s, min([LONGEST_CALM_S, *waits]))
+        return max(self._slice_s, min([LONGEST_CALM_S, *waits]))
 
     def _arm(self, node: int) -> ArmState:
         bench, values_of = self._benches[node], self._nodes[node]

@@ -17,51 +17,40 @@ ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "labctl", "demo", "configs/ca40_10km.toml"]
 
 
-def test_the_virtual_demo_agrees_with_the_publication_and_repeats(tmp_path: Path):
-    done = [
-        subprocess.run(
-            [*DEMO, "--virtual", "--json", "--seed", seed, "--runs", str(tmp_path / name)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for name, seed in (("first", "3"), ("again", "3"))
-    ]
-    for one in done:
-        assert one.returncode == 0, one.stderr
-        rows = {row["key"]: row for row in json.loads(one.stdout)["comparison"]}
-        assert set(rows) == {
-            "herald_rate",
-            "noise_rate",
-            "signal_to_noise",
-            "contrast",
-            "fidelity",
-            "link_efficiency",
-        }
-        assert rows["signal_to_noise"]["distance"] == "above"
-        assert all(
-            abs(float(row["distance"])) < 4 for key, row in rows.items() if key != "signal_to_noise"
-        ), rows
-    first, again = (
-        [path.read_bytes() for path in sorted((tmp_path / name).glob("*/journal"))]
-        for name in ("first", "again")
+def test_the_virtual_demo_agrees_with_the_publication(tmp_path: Path):
+    one = subprocess.run(
+        [*DEMO, "--virtual", "--json", "--seed", "3", "--runs", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert len(first) == 5
+    assert one.returncode == 0, one.stderr
+    rows = {row["key"]: row for row in json.loads(one.stdout)["comparison"]}
+    assert set(rows) == {
+        "herald_rate",
+        "noise_rate",
+        "signal_to_noise",
+        "contrast",
+        "fidelity",
+        "link_efficiency",
+    }
+    assert rows["signal_to_noise"]["distance"] == "above"
+    assert all(abs(float(row["distance"])) < 4 for key, row in rows.items() if key != "signal_to_noise"), rows
+    assert len([*tmp_path.glob("*/journal")]) == 5
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_other_counts(tmp_path: Path):
+    """The whole way: instruments brought up over their protocols, link, phase, records."""
+    command = [sys.executable, "-m", "labctl", "run", "link", "--virtual", "--rounds", "40"]
+    for folder, seed in (("first", "3"), ("again", "3"), ("other", "4")):
+        runs = str(tmp_path / folder)
+        subprocess.run([*command, "--seed", seed, "--runs", runs], cwd=ROOT, check=True, capture_output=True)
+    first, again, other = (
+        (tmp_path / folder / "000001_link" / "journal").read_bytes() for folder in ("first", "again", "other")
+    )
     assert first == again
-
-
-def test_another_seed_gives_other_counts(tmp_path: Path):
-    command = [sys.executable, "-m", "labctl", "run", "noise", "--virtual", "--rounds", "20"]
-    for seed in ("3", "4"):
-        subprocess.run(
-            [*command, "--seed", seed, "--runs", str(tmp_path / seed)],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        )
-    first, other = (journal.read(tmp_path / seed / "000001_noise" / "journal").records for seed in ("3", "4"))
-    assert len(first) == len(other) == 20
+    assert len(journal.read(tmp_path / "first" / "000001_link" / "journal").records) == 40
     assert first != other
 
 

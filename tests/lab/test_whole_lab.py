@@ -230,7 +230,7 @@ def test_an_unlocked_laser_is_not_ready_for_data(lab: Lab):
     pytest.fail("the laser did not come back")
 
 
-@pytest.mark.parametrize("records", [1, 40])
+@pytest.mark.parametrize("records", [40])
 def test_kill_of_the_run_leaves_a_readable_run_that_can_be_resumed(lab: Lab, records: int):
     process = lab.start("run", "link", "--rounds", "400")
     begun = len(lab.runs())
