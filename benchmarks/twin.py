@@ -11,9 +11,9 @@ two rounds), because its "single heralded" one needs two photons as well and tak
 ion, no phase, no noise photons, no readout, no instruments, and plays attempt after attempt, event by event; ours
 skips attempts without a click. Compared is what both are for: attempts, and pairs at our probability per attempt, per second.
 
-What limits ours: about a thousand Python calls and numpy calls on short arrays per round (1 to 1.5 ms); of that a third is the
-64 reference slots before a herald and the phase filter over them, a third the ions' pulses and readout, a tenth the
-time tags, a tenth the instruments' light. It does not depend on how many attempts a round takes. Run ``python benchmarks/twin.py``.
+What limits ours: about a thousand Python calls and numpy calls on short arrays per round (1.5 to 2 ms). In a profile
+of the core on a busy machine a quarter was the 64 reference slots before a herald and the phase filter over them, a seventh each
+the instruments' light and the ions' pulses; the rest is flat. It does not depend on how many attempts a round takes. Run ``python benchmarks/twin.py``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.fibre_phase import ArmPhase
 from simulated_hw.world.gates import MidpointGates
+from simulated_hw.world.laboratory_base import LaboratoryBase
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.mains import LINES as MAINS_LINES
 from simulated_hw.world.mains import Mains
@@ -77,7 +77,7 @@ class Scene(NamedTuple):
     lights: tuple[NodeLight, NodeLight]
 
 
-class Laboratory:
+class Laboratory(LaboratoryBase):
     """Satisfies labctl.sim.played.World; instruments reach its parts by name.
 
     parameters:  parsed TOML of component values (see simulated_hw/world/parameters.py)
@@ -85,13 +85,10 @@ class Laboratory:
     """
 
     def __init__(self, parameters: Mapping[str, Any], seed: int, clock: Clock) -> None:
-        self._p, self._sources = values.parse(parameters)
-        self._seed = seed
-        self._clock = clock
+        self._p, sources = values.parse(parameters)
+        super().__init__(sources, seed, clock)
         fast = clock.speed if isinstance(clock, ScaledClock) else 0.0
         self._slice_s = max(self._p.run.slice_s, NOTICED_S * fast)
-        self._origin_s = clock.now()
-        self._streams: dict[str, np.random.Generator] = {}
         self.lock = threading.RLock()
         p = self._p
         self._nodes = (p.alice, p.bob)
@@ -147,31 +144,6 @@ class Laboratory:
         )
 
     # what instruments use
-    def part(self, name: str) -> Any:
-        """A part by name, e.g. "alice.laser_397", "alice.aom" (a list of channels), "charlie.tagger"."""
-        try:
-            return self._parts[name]
-        except KeyError:
-            raise ConfigError(
-                f"the simulated laboratory has no part {name!r}; it has {', '.join(sorted(self._parts))}"
-            ) from None
-
-    def now(self) -> float:
-        """Seconds of laboratory time since the world began."""
-        return self._clock.now() - self._origin_s
-
-    def rng(self, name: str) -> np.random.Generator:
-        """The stream of random numbers of one component, the same for the same seed and name."""
-        if name not in self._streams:
-            self._streams[name] = np.random.default_rng(
-                np.random.SeedSequence([self._seed, crc32(name.encode())])
-            )
-        return self._streams[name]
-
-    def sources(self) -> list[tuple[str, float | bool, str, str]]:
-        """(name, value, unit, source) of every component value."""
-        return [(s.name, s.value, s.unit, s.source) for s in self._sources]
-
     def detector_clicks(self, t0_s: float, t1_s: float) -> list[int]:
         """Clicks of each nanowire between two laboratory times: background and what the core's gates saw."""
         with self.lock:
@@ -218,10 +190,6 @@ class Laboratory:
             return self._outlook(self._readings.of(body), self._look(start_ps / 1e12))
 
     # what the core uses
-    def now_ps(self) -> int:
-        """Laboratory time, ps."""
-        return round(self.now() * 1e12)
-
     def wait_until_ps(self, time_ps: int) -> None:
         """Return when the laboratory clock has come to ``time_ps``."""
         while (left := time_ps - self.now_ps()) > 0:

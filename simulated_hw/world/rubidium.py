@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from simulated_hw.world import rubidium_parameters as values
 from simulated_hw.world.attempt import Detector, Outlook
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.ion import DS, SD
+from simulated_hw.world.laboratory_base import LaboratoryBase
 from simulated_hw.world.parts import Nanowire, Tagger
 from simulated_hw.world.phase import Wander
 from simulated_hw.world.polarisation import Polariser
@@ -28,8 +28,8 @@ from simulated_hw.world.rubidium_attempt import Prospect, RubidiumAttempts
 from simulated_hw.world.rubidium_light import Bench
 from simulated_hw.world.rubidium_phase import PhaseServo
 from simulated_hw.world.rubidium_scene import NodeNow, Scene, node_now
-from simulated_hw.world.rubidium_segments import RubidiumReadings
-from simulated_hw.world.segments import NODES, Reading
+from simulated_hw.world.rubidium_segments import RUBIDIUM
+from simulated_hw.world.segments import NODES, Reading, Readings
 
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
@@ -37,7 +37,7 @@ MARKER = 2
 ChoiceT = TypeVar("ChoiceT")
 
 
-class RubidiumLaboratory:
+class RubidiumLaboratory(LaboratoryBase):
     """Satisfies labctl.sim.played.World; instruments reach its parts by name.
 
     parameters:  parsed TOML of component values (see rubidium_parameters.py)
@@ -45,11 +45,8 @@ class RubidiumLaboratory:
     """
 
     def __init__(self, parameters: Mapping[str, Any], seed: int, clock: Clock) -> None:
-        self._p, self._sources = values.parse(parameters)
-        self._seed = seed
-        self._clock = clock
-        self._origin_s = clock.now()
-        self._streams: dict[str, np.random.Generator] = {}
+        self._p, sources = values.parse(parameters)
+        super().__init__(sources, seed, clock)
         self.lock = threading.RLock()
         p = self._p
         self._arms = (p.alice, p.bob)
@@ -76,7 +73,7 @@ class RubidiumLaboratory:
         self._tagger = Tagger(INPUTS, self._all_counts)
         self._atoms = RubidiumAtoms(p, self.rng)
         self._attempts = RubidiumAttempts(p)
-        self._readings = RubidiumReadings()
+        self._readings = Readings(RUBIDIUM)
         self._clicks = self.rng("clicks")
         self._passive = [
             arm.collection * p.filters.other_transmission * photon.fibre_transmission(arm, p)
@@ -96,31 +93,6 @@ class RubidiumLaboratory:
             self.power_up()
 
     # what instruments use
-    def part(self, name: str) -> Any:
-        """A part by name, e.g. "alice.laser_780", "alice.aom" (a list of channels), "charlie.phase_aom"."""
-        try:
-            return self._parts[name]
-        except KeyError:
-            raise ConfigError(
-                f"the simulated laboratory has no part {name!r}; it has {', '.join(sorted(self._parts))}"
-            ) from None
-
-    def now(self) -> float:
-        """Seconds of laboratory time since the world began."""
-        return self._clock.now() - self._origin_s
-
-    def rng(self, name: str) -> np.random.Generator:
-        """The stream of random numbers of one component, the same for the same seed and name."""
-        if name not in self._streams:
-            self._streams[name] = np.random.default_rng(
-                np.random.SeedSequence([self._seed, crc32(name.encode())])
-            )
-        return self._streams[name]
-
-    def sources(self) -> list[tuple[str, float | bool, str, str]]:
-        """(name, value, unit, source) of every component value."""
-        return [(s.name, s.value, s.unit, s.source) for s in self._sources]
-
     def detector_clicks(self, t0_s: float, t1_s: float) -> list[int]:
         """Clicks of each nanowire between two laboratory times: background and what the core's gates saw."""
         with self.lock:
@@ -170,10 +142,6 @@ class RubidiumLaboratory:
             return self._attempts.coherence((first, second), self._look(self.now()))
 
     # what the core uses
-    def now_ps(self) -> int:
-        """Laboratory time, ps."""
-        return round(self.now() * 1e12)
-
     def wait_until_ps(self, time_ps: int) -> None:
         """Return when the laboratory clock has come to ``time_ps``."""
         while (left := time_ps - round(((now := self._clock.now()) - self._origin_s) * 1e12)) > 0:

@@ -58,30 +58,45 @@ class Reading:
         return known
 
 
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Lines of a laboratory: beams of each node, the beam that excites, the counter of each node, the fibre lock's monitor."""
+
+    laboratory: str
+    beams: tuple[str, ...]
+    excites: str
+    counter: str
+    lock: str = ""
+
+
+CALCIUM = Wiring("simulated laboratory", BEAMS, "excite_854", "pmt", LOCK)
+
+
 class Readings:
     """Readings of the segments seen last; a segment is recognised by identity."""
 
-    def __init__(self) -> None:
+    def __init__(self, wiring: Wiring = CALCIUM) -> None:
+        self._wiring = wiring
         self._known: dict[int, Reading] = {}
 
     def of(self, segment: Segment) -> Reading:
         """The reading of a segment; ConfigError names lines this laboratory does not have."""
         known = self._known.get(id(segment))
         if known is None or known.segment is not segment:
-            known = read(segment)
+            known = read(segment, self._wiring)
             if len(self._known) >= MEMORY:
                 self._known.clear()
             self._known[id(segment)] = known
         return known
 
 
-def read(segment: Segment) -> Reading:
-    """Sort a segment's pulses and gates."""
+def read(segment: Segment, wiring: Wiring = CALCIUM) -> Reading:
+    """Sort a segment's pulses and gates; an attempt is what excites and has gates of the midpoint."""
     reading = Reading(segment, ({}, {}))
     unknown: list[str] = []
     for pulse in segment.pulses:
         node, _, beam = pulse.line.partition(".")
-        if node in NODES and beam in BEAMS:
+        if node in NODES and beam in wiring.beams:
             reading.beams[NODES.index(node)].setdefault(beam, []).append(pulse)
         else:
             unknown.append(pulse.line)
@@ -89,18 +104,18 @@ def read(segment: Segment) -> Reading:
         node, _, kind = gate.line.partition(".")
         if gate.line in DETECTORS:
             reading.midpoint_gates.append((DETECTORS.index(gate.line), gate))
-        elif gate.line == LOCK:
+        elif gate.line == wiring.lock:
             reading.lock_gates.append(gate)
-        elif node in NODES and kind == "pmt":
+        elif node in NODES and kind == wiring.counter:
             reading.counter_gates.append((NODES.index(node), gate))
         else:
             unknown.append(gate.line)
     if unknown:
         names = ", ".join(dict.fromkeys(unknown))
         raise ConfigError(
-            f"segment {segment.name!r}: the simulated laboratory has no line {names}; out: NODE.{{{', '.join(BEAMS)}}}, "
-            f"in: NODE.pmt, {', '.join((*DETECTORS, LOCK))}, with NODE {' or '.join(NODES)}"
+            f"segment {segment.name!r}: the {wiring.laboratory} has no line {names}; out: NODE.{{{', '.join(wiring.beams)}}}, "
+            f"in: NODE.{wiring.counter}, {', '.join(filter(None, (*DETECTORS, wiring.lock)))}, with NODE {' or '.join(NODES)}"
         )
-    excited = any("excite_854" in beams for beams in reading.beams)
+    excited = any(wiring.excites in beams for beams in reading.beams)
     reading.attempt = excited and bool(reading.midpoint_gates)
     return reading
