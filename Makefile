@@ -10,12 +10,13 @@ SOURCES := labctl drivers sequences simulated_hw tests benchmarks
 export MPLBACKEND := Agg
 
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo pictures test check lint format types imports bench soak clean
+.PHONY: help setup setup-dev demo pictures test search check lint format types imports bench soak clean
 
 help:
 	@echo "make setup      labctl in $(VENV)"
 	@echo "make demo       a simulated lab with two nodes, from nothing to heralded pairs"
 	@echo "make test       all tests"
+	@echo "make search     the tests that draw their own examples, with a thousand random ones each"
 	@echo "make pictures   draw the pictures of docs/sequences.md again"
 	@echo "make check      formatting, lint, types, who imports whom"
 	@echo "make bench      benchmarks against other libraries"
@@ -55,6 +56,9 @@ pictures: setup
 
 test: setup-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -r R
+
+search: setup-dev
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --hypothesis-profile=search
 
 # `make -k check` goes on after the first of these that fails.
 check: lint format types imports

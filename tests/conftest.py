@@ -15,6 +15,7 @@ settings.register_profile(
     "here", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, print_blob=True)
+settings.register_profile("search", settings.get_profile("here"), max_examples=1000, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 PROCESSES = ("lab", "wire", "conformance")

@@ -117,7 +117,7 @@ def _left(elements: Sequence[Element], depth: int) -> float:
         if isinstance(element, Frame):
             widest = max(widest, _left(element.inner, depth + 1))
         elif isinstance(element, Strip):
-            names = max(_text_width(name) for name in element.lines(()))
+            names = max((_text_width(name) for name in element.lines(())), default=0.0)
             widest = max(widest, MARGIN + INDENT * depth + names + 16)
     return widest
 

@@ -150,6 +150,13 @@ def test_vcd_of_many_lines_has_distinct_codes() -> None:
         vcd(Schedule("none", Wait(5)), {})
 
 
+def test_a_piece_that_switches_nothing_is_drawn_before_one_too_wide_for_the_page() -> None:
+    late = Series((Wait(1), Pulse("alice.cool", 10**300)), name="late")
+    page = svg(Schedule("s", late), LINES)
+    assert "late" in page
+    assert ElementTree.fromstring(page).tag.endswith("svg")
+
+
 @given(any_schedules)
 def test_text_and_svg_of_anything(schedule: Schedule) -> None:
     """Drawings are for finding mistakes, so they must not need a schedule without any."""
