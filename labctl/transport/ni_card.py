@@ -93,22 +93,71 @@ class NidaqmxTransport(Transport):
 def _with_deadlines(channel: Any, margin_s: float, called: Callable[[str], object]) -> Any:
     """The gRPC channel with a time limit on each call: what the request says it may wait, and ``margin_s``.
 
+    NI's package asks the channel for each of its 400 methods anew for every task, and the server for the version of its
+    driver three times. A method is made once here, and a version asked once: neither changes while the channel lives.
+
     called:  told the name of each call
     """
     import grpc
 
-    class Details(grpc.ClientCallDetails):
-        def __init__(self, given: Any, timeout: float | None) -> None:
-            self.method, self.metadata, self.timeout = given.method, given.metadata, timeout
-            self.credentials, self.wait_for_ready = given.credentials, given.wait_for_ready
-            self.compression = given.compression
-
-    class Deadlines(grpc.UnaryUnaryClientInterceptor):
-        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-            called(str(client_call_details.method))
+    def limited(method: str, plain: Any) -> Callable[..., Any]:
+        def call(request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
+            called(method)
             wait_s = getattr(request, "timeout", getattr(request, "time_to_wait", 0.0))
-            return continuation(
-                Details(client_call_details, None if wait_s < 0 else wait_s + margin_s), request
-            )
+            limit_s = timeout if timeout is not None or wait_s < 0 else wait_s + margin_s
+            return plain(request, timeout=limit_s, metadata=metadata)
 
-    return grpc.intercept_channel(channel, Deadlines())
+        return call
+
+    def asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
+        answers: dict[bytes, Any] = {}
+
+        def call(request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
+            question: bytes = request.SerializeToString()
+            if question not in answers:
+                answers[question] = ask(request, timeout, metadata)
+            return answers[question]
+
+        return call
+
+    class Limiting(grpc.Channel):
+        def __init__(self) -> None:
+            self._made: dict[str, Any] = {}
+
+        def unary_unary(self, method: str, *arguments: Any, **more: Any) -> Any:
+            made = self._made.get(method)
+            if made is None:
+                made = limited(method, channel.unary_unary(method, *arguments, **more))
+                if method.endswith("/GetSystemInfoAttributeUInt32"):
+                    made = asked_once(made)
+                self._made[method] = made
+            return made
+
+        def unary_stream(self, method: str, *arguments: Any, **more: Any) -> Any:
+            made = self._made.get(method)
+            if made is None:
+                made = self._made[method] = channel.unary_stream(method, *arguments, **more)
+            return made
+
+        def stream_unary(self, method: str, *arguments: Any, **more: Any) -> Any:
+            return channel.stream_unary(method, *arguments, **more)
+
+        def stream_stream(self, method: str, *arguments: Any, **more: Any) -> Any:
+            return channel.stream_stream(method, *arguments, **more)
+
+        def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:
+            channel.subscribe(callback, try_to_connect)
+
+        def unsubscribe(self, callback: Any) -> None:
+            channel.unsubscribe(callback)
+
+        def close(self) -> None:
+            channel.close()
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            channel.close()
+
+    return Limiting()
