@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import types
 from collections.abc import Mapping
@@ -80,6 +81,36 @@ def no_clicks(device: str, opened: int, closed: int) -> list[int]:
     return []
 
 
+def quotient(number: int, divisor: int) -> int:
+    """In kernels ``//`` rounds towards zero, and ``%`` below zero is neither Python's nor C's: emitted code stays above."""
+    assert number >= 0 and divisor > 0, f"{number} // {divisor} differs in a kernel"
+    return number // divisor
+
+
+def remainder(number: int, divisor: int) -> int:
+    """See :func:`quotient`."""
+    assert number >= 0 and divisor > 0, f"{number} % {divisor} differs in a kernel"
+    return number % divisor
+
+
+class _Division(ast.NodeTransformer):
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        name = {ast.FloorDiv: "quotient", ast.Mod: "remainder"}.get(type(node.op))
+        return node if name is None else ast.Call(ast.Name(name, ast.Load()), [node.left, node.right], [])
+
+
+def with_division_of_kernels(source: str) -> ast.Module:
+    """The experiment with every division of its kernels checked."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and [ast.unparse(one) for one in node.decorator_list] == [
+            "kernel"
+        ]:
+            node.body = [_Division().visit(statement) for statement in node.body]
+    return ast.fix_missing_locations(tree)
+
+
 def play(
     source: str,
     rounds: int = 1,
@@ -96,9 +127,9 @@ def play(
     package = types.ModuleType("artiq")
     before = {name: sys.modules.get(name) for name in ("artiq", "artiq.experiment")}
     sys.modules.update({"artiq": package, "artiq.experiment": made})
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"quotient": quotient, "remainder": remainder}
     try:
-        exec(compile(source, "emitted.py", "exec"), namespace)
+        exec(compile(with_division_of_kernels(source), "emitted.py", "exec"), namespace)
     finally:
         for name, old in before.items():
             if old is None:

@@ -51,6 +51,7 @@ class _Experiment:
         self._kernel = KernelWriter(plan, self._names, self._blocks, self._text, free)
         self._entangler = EntanglerWriter(plan, self._names, self._text)
         self._nodes = nodes(plan.root)
+        self._dma = next((entry.name for entry in db.of_kind("dma")), "")
 
     def write(self) -> tuple[str, dict[int, str]]:
         plan, text = self._plan, self._text
@@ -100,7 +101,7 @@ class _Experiment:
     def _devices(self) -> list[str]:
         found: dict[str, None] = {self._plan.core: None}
         if self._kernel.dma():
-            found["core_dma"] = None
+            found[self._dma] = None
         for one in self._bound.values():
             for entry in (
                 one.output,
@@ -121,13 +122,7 @@ class _Experiment:
         text, names = self._text, self._names
         with text.method("build", decorator=""):
             for device in self._devices():
-                if device == self._plan.core:
-                    if device == "core":
-                        text.add('self.setattr_device("core")')
-                    else:
-                        text.add(f'self.core = self.get_device("{device}")')
-                    continue
-                attribute = names.device(device)
+                attribute = self._attribute(device)
                 if attribute == device:
                     text.add(f'self.setattr_device("{device}")')
                 else:
@@ -178,7 +173,8 @@ class _Experiment:
         self._list("kernel_invariants", f"{{{names}}}", owner="")
 
     def _attribute(self, device: str) -> str:
-        return "core" if device == self._plan.core else self._names.device(device)
+        own = {self._plan.core: "core", self._dma: "core_dma"}
+        return own.get(device) or self._names.device(device)
 
     def _list(self, attribute: str, value: str, owner: str = "self.") -> None:
         """An assignment, wrapped at commas."""

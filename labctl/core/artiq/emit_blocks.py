@@ -136,7 +136,10 @@ class BlockWriter:
                 return f"{device}._set_sensitivity(0)"
             case "set":
                 words = [f"self.{name}_{word}[i]" for word in ("frequency", "phase", "amplitude")]
-                return f"{device}.set_mu({', '.join(words[:2] if cls == 'AD9912' else words)})"
+                if cls == "AD9912":
+                    return f"{device}.set_mu({', '.join(words[:2])})"
+                words[0] = f"int32({words[0]})"
+                return f"{device}.set_mu({', '.join(words)})"
             case _:
                 return f"{device}.set_config({COUNTER[action]})"
 

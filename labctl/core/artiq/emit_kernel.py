@@ -73,6 +73,8 @@ class KernelWriter:
         found = nodes(plan.root)
         if any(isinstance(node, Feed) for node in found):
             self._phase_word()
+        if any(isinstance(node, (Feed, Follow)) for node in found):
+            self._wrapped()
         if any(isinstance(node, Pick) for node in found):
             self._draw()
         awaits = [node for node in found if isinstance(node, Await)]
@@ -265,8 +267,7 @@ class KernelWriter:
     def _feed(self, node: Feed) -> None:
         register = self._names.register(node.register)
         self._text.add(
-            f"self.{node.variable} = self.phase_word(self.{register}, int64({node.scale}), "
-            f"int64({node.offset}), int64({node.turn}))",
+            f"self.{node.variable} = self.phase_word(self.{register}, {node.scale}, {node.offset}, {node.turn})",
             comment=f"{node.scale} * {node.register} + {node.offset} microturns",
         )
 
@@ -275,8 +276,19 @@ class KernelWriter:
         doc = "Phase word of scale * value + offset microturns for a DDS with so many phase words in a turn."
         arguments = "value: TInt64, scale: TInt64, offset: TInt64, turn: TInt64"
         with text.method("phase_word", arguments, "TInt32", doc):
-            text.add(f"microturns = (value * scale + offset) % {MICROTURNS}")
+            text.add("microturns = self.wrapped(value * scale + offset)")
             text.add(f"return int32(((microturns * turn + {MICROTURNS // 2}) // {MICROTURNS}) % turn)")
+
+    def _wrapped(self) -> None:
+        """Kernels divide towards zero and have a remainder of their own below zero, so neither is used there."""
+        text = self._text
+        with text.method(
+            "wrapped", "value: TInt64", "TInt64", "A phase in microturns as one from 0 to 999999."
+        ):
+            text.add("if value < 0:")
+            with text.inside():
+                text.add(f"return {MICROTURNS - 1} - (-1 - value) % {MICROTURNS}")
+            text.add(f"return value % {MICROTURNS}")
 
     def _pick(self, node: Pick) -> None:
         text, register = self._text, self._names.register(node.into)
@@ -341,11 +353,13 @@ class KernelWriter:
             text.add("aside = int64(0)")
             text.add("if left + right < 0:", comment="the peak between the points, of a parabola")
             with text.inside():
-                text.add(
-                    f"aside = (right - left) * {MICROTURNS // points} // (int64(2) * self.{name}_curvature)"
-                )
+                for sign, one, other in (("", "right", "left"), ("-", "left", "right")):
+                    text.add(f"if {one} > {other}:")
+                    with text.inside():
+                        part = f"({one} - {other}) * {MICROTURNS // points} // (int64(2) * self.{name}_curvature)"
+                        text.add(f"aside = {f'-({part})' if sign else part}")
             text.add(
-                f"self.{names.register(node.into)} = (best * {MICROTURNS // points} + aside) % {MICROTURNS}"
+                f"self.{names.register(node.into)} = self.wrapped(best * {MICROTURNS // points} + aside)"
             )
             text.add(
                 f"self.{names.register(f'{node.into}.sigma_rad')} = self.{name}_curvature",
