@@ -12,14 +12,8 @@ from labctl.core.artiq.binding import Bound
 from labctl.core.artiq.device_db import DeviceDb
 from labctl.core.artiq.emit_blocks import BlockWriter
 from labctl.core.artiq.emit_entangler import EntanglerWriter
-from labctl.core.artiq.emit_kernel import (
-    NAT,
-    STEP_RAD,
-    TRACKER_POINTS,
-    KernelWriter,
-    cosines,
-    log_likelihoods,
-)
+from labctl.core.artiq.emit_kernel import KernelWriter
+from labctl.core.artiq.emit_tracker import NAT, STEP_RAD, TRACKER_POINTS, cosines, log_likelihoods
 from labctl.core.artiq.names import Names, nodes
 from labctl.core.artiq.plan import Feed, Follow, Keep, Pick, Plan, Stop
 from labctl.core.artiq.slack import CALIBRATED, Costs, Cpu
@@ -119,7 +113,7 @@ class _Experiment:
         return list(found)
 
     def _build(self) -> None:
-        text, names = self._text, self._names
+        text = self._text
         with text.method("build", decorator=""):
             for device in self._devices():
                 attribute = self._attribute(device)
