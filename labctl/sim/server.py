@@ -24,6 +24,8 @@ from labctl.sim.instrument import Session, SimInstrument
 
 log = logging.getLogger(__name__)
 TICK_S = 0.01
+LOOK_S = 0.05
+"""How often a server of which no session wants to be called looks whether ``refuse`` was switched on, s."""
 _real = SystemClock()
 
 
@@ -39,6 +41,12 @@ class _Client:
     session: Session | None = None
     out: bytearray = field(default_factory=bytearray)
     pty: bool = False
+    waiting: bool = False
+    """Whether there is more to send than it has room for."""
+    ticks: bool = False
+    """Whether its session wants to be called as time passes."""
+    answering: bool = False
+    """While its session runs: what it sends goes out in one piece afterwards."""
     held_until: float = 0.0
     """When its last byte goes out, s."""
     pending: int = 0
@@ -168,6 +176,7 @@ class SimServer:
                     self._serve(key.data, mask)
                 else:
                     key.data()
+                    next_tick = min(next_tick, _real.now() + TICK_S)  # a new client may want it
             now = _real.now()
             while self._later and self._later[0][0] <= now:
                 _, _, client, data = heapq.heappop(self._later)
@@ -175,16 +184,19 @@ class SimServer:
                 if client in self._clients:
                     self._queue(client, data)
             if now >= next_tick:
-                next_tick = now + TICK_S
-                self._tick()
+                next_tick = now + (TICK_S if self._tick() else LOOK_S)
 
-    def _tick(self) -> None:
+    def _tick(self) -> bool:
+        """Let time pass for the sessions that want to know; whether there are any."""
         world_now = self._clock.now()
-        for client in list(self._clients):
+        ticking = False
+        for client in [*self._clients]:
             if "refuse" in client.instrument.faults.active and not client.pty:
                 self._drop(client)
-            elif client in self._clients:
+            elif client.ticks and client in self._clients:
+                ticking = True
                 self._run(client, lambda session: session.tick(world_now))
+        return ticking
 
     def _accept(self, listener: socket.socket, instrument: SimInstrument, port_name: str) -> None:
         try:
@@ -209,10 +221,12 @@ class SimServer:
 
     def _new_session(self, client: _Client) -> None:
         client.session = client.instrument.session(client.port_name, lambda data: self._reply(client, data))
+        client.ticks = type(client.session).tick is not Session.tick
 
     def _run(self, client: _Client, what: Callable[[Session], None]) -> None:
         """Let a session do something under the world's lock; one that fails is ended, the others go on."""
         assert client.session is not None
+        client.answering = True
         try:
             with self._lock:
                 what(client.session)
@@ -222,6 +236,9 @@ class SimServer:
                 self._new_session(client)
             else:
                 self._drop(client)
+        client.answering = False
+        if client.out and client in self._clients:
+            self._flush(client)
 
     def _serve(self, client: _Client, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
@@ -278,19 +295,22 @@ class SimServer:
 
     def _queue(self, client: _Client, data: bytes) -> None:
         client.out += data
-        self._flush(client)
+        if not client.answering:
+            self._flush(client)
 
     def _flush(self, client: _Client) -> None:
         try:
-            with contextlib.suppress(BlockingIOError):  # the selector calls again when there is room
-                while client.out:
-                    sent = client.write(bytes(client.out[:65536]))
-                    del client.out[:sent]
+            while client.out:
+                sent = client.write(bytes(client.out[:65536]))
+                del client.out[:sent]
+        except BlockingIOError:
+            pass  # the selector calls again when there is room
         except OSError:
             self._drop(client)
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.out else 0)
-        if client in self._clients:
+        if bool(client.out) != client.waiting and client in self._clients:
+            client.waiting = bool(client.out)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.waiting else 0)
             self._selector.modify(client.file, events, client)
 
     def _drop(self, client: _Client) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import zmq
 from labctl.clock import Clock, SystemClock
 from labctl.errors import ConfigError
 from labctl.sim.instrument import Session, SimInstrument
-from labctl.sim.server import TICK_S, spoil
+from labctl.sim.server import LOOK_S, TICK_S, spoil
 
 log = logging.getLogger(__name__)
 _real = SystemClock()
@@ -98,17 +99,30 @@ class ZmqServer:
         poller: Any = zmq.Poller()
         for port in self._ports:
             poller.register(port.socket, zmq.POLLIN)
+        ticking = [port for port in self._ports if type(port.session).tick is not Session.tick]
+        next_tick = _real.now()
         while not self._stopping.is_set():
-            ready = dict(poller.poll(int(TICK_S * 1000)))
+            now = _real.now()
+            due = min([next_tick, *(port.later[0][0] for port in self._ports if port.later)])
+            ready = dict(poller.poll(max(0, math.ceil((due - now) * 1000))))
             for port in self._ports:
                 if port.socket in ready:
                     self._request(port)
-                now_s = self._clock.now()
-                self._run(port, lambda port=port, now_s=now_s: port.session.tick(now_s))
+            now = _real.now()
+            if now >= next_tick:
+                next_tick = now + (TICK_S if ticking else LOOK_S)
+                self._tick(ticking)
+            for port in self._ports:
                 if port.kind == "pair":
                     self._stream(port)
-                while port.later and port.later[0][0] <= _real.now():
+                while port.later and port.later[0][0] <= now:
                     port.socket.send_multipart(heapq.heappop(port.later)[2])
+
+    def _tick(self, ports: list[_Port]) -> None:
+        """Let time pass for the sessions that want to know."""
+        now_s = self._clock.now()
+        for port in ports:
+            self._run(port, lambda port=port: port.session.tick(now_s))
 
     def _request(self, port: _Port) -> None:
         frames: list[bytes] = port.socket.recv_multipart()
