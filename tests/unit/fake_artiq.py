@@ -32,16 +32,14 @@ class Machine:
     now: int = 0
     wall: int = 0
     events: list[tuple[int, str, str, tuple[int, ...]]] = field(default_factory=list)
-    recording: list[tuple[int, str, str, tuple[int, ...]]] | None = None
+    recording: list[tuple[int, Callable[[], None]]] | None = None
     least_slack: int = 1 << 62
     hiccups: list[int] = field(default_factory=list)
     """CPU time lost, mu, each time the cursor is asked for: once in each try of a round."""
 
     def put(self, device: str, action: str, words: tuple[int, ...] = (), cost: str = "edge") -> None:
         event = (int(self.now), device, action, words)
-        if self.recording is not None:
-            self.recording.append(event)
-            return
+        assert self.recording is None, f"{device} {action} cannot be recorded"
         self.wall += CPU_NS[cost]
         slack = int(self.now) - self.wall + (CPU_NS[cost] if cost == "set" else 0)
         if slack < 0:
@@ -51,6 +49,19 @@ class Machine:
 
     def wait(self, until: int) -> None:
         self.wall = max(self.wall, int(until) + GATE_LATENCY) + 500
+
+
+def recorded(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that a DMA recording notes instead of doing it."""
+
+    def call(self: Any, *arguments: Any) -> None:
+        machine: Machine = self._machine
+        if machine.recording is None:
+            method(self, *arguments)
+        else:
+            machine.recording.append((int(machine.now), lambda: method(self, *arguments)))
+
+    return call
 
 
 class Core:
@@ -74,9 +85,11 @@ class Ttl:
         self._opened: int | None = None
         self._waiting: list[int] = []
 
+    @recorded
     def on(self) -> None:
         self._machine.put(self._name, "on")
 
+    @recorded
     def off(self) -> None:
         self._machine.put(self._name, "off")
 
@@ -86,6 +99,7 @@ class Ttl:
     def input(self) -> None:
         pass
 
+    @recorded
     def _set_sensitivity(self, value: int) -> None:
         machine = self._machine
         if value == 0 and self._opened is None:
@@ -119,6 +133,7 @@ class Counter:
         self._since = 0
         self._counts: list[tuple[int, int]] = []
 
+    @recorded
     def set_config(self, rising: bool, falling: bool, send: bool, reset: bool) -> None:
         assert not falling
         machine = self._machine
@@ -161,6 +176,7 @@ class Ad9910:
         assert 0 <= value <= 255
 
     def set_mu(self, ftw: int, pow_: int, asf: int, phase_mode: int = 0, ref_time_mu: int = -1) -> None:
+        assert not isinstance(ftw, int64), "set_mu wants 32 bits"
         assert 0 <= ftw < 2**31 and 0 <= pow_ < 2**16 and 0 <= asf < 2**14
         machine = self._machine
         machine.now = machine.now & ~7
@@ -178,7 +194,7 @@ class Ad9912(Ad9910):
 class Dma:
     def __init__(self, machine: Machine, name: str, arguments: dict[str, Any]) -> None:
         self._machine = machine
-        self._traces: dict[str, list[tuple[int, str, str, tuple[int, ...]]]] = {}
+        self._traces: dict[str, list[tuple[int, Callable[[], None]]]] = {}
 
     @contextmanager
     def record(self, name: str) -> Iterator[None]:
@@ -194,9 +210,9 @@ class Dma:
 
     def playback_handle(self, handle: str) -> None:
         begin = int(self._machine.now)
-        for time, device, action, words in self._traces[handle]:
+        for time, call in self._traces[handle]:
             self._machine.now = int64(begin + time)
-            self._machine.put(device, action, words)
+            call()
 
 
 class Entangler:

@@ -236,16 +236,46 @@ def test_durations_are_exact(length: int, mu: int) -> None:
         Gate("n.in0", length, "n"),
         Report({"f": "n.first_ps"}),
     )
-    made = compiled(schedule(*items))
-    run = play(made.source, clicks=lambda device, opened, closed: [opened + mu - 1])
+    for how in ("source", "table", "dma"):
+        made = compiled(schedule(*items), {"test": how})
+        run = play(made.source, clicks=lambda device, opened, closed: [opened + mu - 1])
+        same(made, run, 0, {})
+        times = {(device, action): time for time, device, action, _ in run.rounds[0].events}
+        start = times["ttl4", "on"]
+        assert times["ttl4", "off"] - start == mu
+        assert times["ttl5", "on"] - start == 2 * mu
+        assert times["ttl5", "off"] - start == times["ttl0", "open"] - start == 3 * mu
+        assert times["ttl0", "close"] - start == 4 * mu
+        assert run.datasets["test.f"] == [(mu - 1) * 1000]
+        (course,) = read(made.sidecar).courses
+        rows = {(channel, action): time for _, time, _, channel, action, _, _ in course.events}
+        assert [rows[4, "off"] - rows[4, "on"], rows[0, "close"] - rows[0, "open"]] == [mu, mu]
+
+
+def test_a_table_sets_both_kinds_of_dds() -> None:
+    """Frequency words of an AD9912 are 64 bits wide, those of an AD9910 32: the compiler does not convert arguments."""
+    pulses = [
+        part
+        for k in range(3)
+        for line in ("n.dds", "n.old")
+        for part in (Tone(line, phase_turns=k / 4), Pulse(line, 5 * us), Wait(10 * us))
+    ]
+    made = compiled(schedule(*pulses), {"test": "table"})
+    run = play(made.source)
     same(made, run, 0, {})
-    times = {(device, action): time for time, device, action, _ in run.rounds[0].events}
-    start = times["ttl4", "on"]
-    assert times["ttl4", "off"] - start == mu
-    assert times["ttl5", "on"] - start == 2 * mu
-    assert times["ttl5", "off"] - start == times["ttl0", "open"] - start == 3 * mu
-    assert times["ttl0", "close"] - start == 4 * mu
-    assert run.datasets["test.f"] == [(mu - 1) * 1000]
+    sets = [device for _, device, action, _ in run.rounds[0].events if action == "set"]
+    assert sets == ["urukul0_ch0", "urukul2_ch0"] * 2
+    updates = read(made.sidecar).rtio
+    assert updates["set urukul0_ch0"] == [(1248, 0, 1), (1256, 0, 0)]
+    assert updates["set urukul2_ch0"] == [(1376, 0, 1), (1386, 0, 0)]
+
+
+def test_the_sidecar_marks_what_may_come_later() -> None:
+    free = Series((Wait(1 * us), Pulse("n.out0", 2 * us)), kind="free")
+    shot = Series((free, Gate("n.in0", 10 * us, "n"), Wait(60 * us), Report({"n": "n"})))
+    (course,) = read(compiled(schedule(Repeat(2, shot))).sidecar).courses
+    marked = [course.events[row][2:5] for row in course.free]
+    assert marked == [("ttl4", 4, "on")] * 2
 
 
 def test_pulses_that_touch_keep_the_line_on_over_blocks_and_loops() -> None:

@@ -160,24 +160,32 @@ def on_grid(plan: Plan, event: Event, time_mu: int) -> int:
 
 @dataclass(frozen=True)
 class Played:
-    """An event of a course: its segment and time from that segment's origin, mu."""
+    """An event of a course: its segment and time from that segment's origin, mu.
+
+    free:  it is the first of a block that may begin later, with everything behind it
+    """
 
     segment: int
     time_mu: int
     event: Event
     block: str
+    free: bool = False
 
 
 def events(plan: Plan, choices: Choices) -> list[Played]:
     """Every event of a course, in the order the core puts them in."""
     found: list[Played] = []
+    free = False
     for step in steps(plan, choices):
         if isinstance(step.what, Block):
             block = step.what
+            free = free or step.free
             for event in block.events:
                 time_mu = on_grid(plan, event, step.origin_mu + event.time_mu)
-                found.append(Played(step.segment, time_mu, event, block.name))
+                found.append(Played(step.segment, time_mu, event, block.name, free))
+                free = False
         elif isinstance(step.what, Await):
+            free = False
             found.append(Played(step.segment, step.origin_mu, step.what.opening, step.what.name))
             found.append(Played(step.segment + 1, 0, step.what.closing, step.what.name))
     return found

@@ -8,14 +8,31 @@ import msgspec
 
 from labctl.core.artiq.course import Choice, Choices, Played, attempts_of, courses, events
 from labctl.core.artiq.names import nodes
-from labctl.core.artiq.plan import Attempts, Follow, Plan
+from labctl.core.artiq.plan import Attempts, Await, Follow, Plan
 from labctl.core.artiq.slack import Costs, Slack
+from labctl.core.artiq.tones import AD9910_SET, AD9910_TRACKING, AD9912_SET
 from labctl.errors import DataError, ScheduleError
 from labctl.units import format_time
 
 FORMAT = "labctl-artiq-1"
 MOST_EVENTS = 20_000
 """Events written out over all courses; further ones are left to :func:`expected`."""
+OUTPUT: dict[str, tuple[int, int]] = {
+    "off": (0, 0),
+    "on": (0, 1),
+    "close": (2, 0),
+    "open": (2, 1),
+    "latch": (0, 0b0100),
+    "count": (0, 0b1001),
+    "relatch": (0, 0b1101),
+}
+"""Action -> address on its channel, and data."""
+PULSE_MU = {
+    AD9910_SET.before_mu: 8,
+    AD9910_TRACKING.before_mu: 8,
+    AD9912_SET.before_mu: 10,
+}
+"""Time from the beginning of a set to its update pulse -> length of the pulse."""
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -23,10 +40,12 @@ class Course(msgspec.Struct, frozen=True):
 
     choices:  register -> value; for an attempt loop [outcome, attempts]
     events:   [segment, time in mu from the segment's origin, device, RTIO channel, action, words, block], as put in
+    free:     rows of ``events`` (from 0) with which a block begins that may be later, with all that follows in its segment
     """
 
     choices: dict[str, Any]
     events: list[tuple[int, int, str, int, str, tuple[int | str, ...], str]]
+    free: list[int]
 
 
 class Sidecar(msgspec.Struct):
@@ -35,6 +54,7 @@ class Sidecar(msgspec.Struct):
     courses:     the expected timeline of each course that is short enough to be written out
     left_out:    how many courses are not: see :func:`expected`
     source_map:  line of the experiment -> block of the schedule
+    rtio:        action, or "set" and the DDS -> RTIO outputs on the row's channel: [mu after the row's time, address, data]
     """
 
     plan: Plan
@@ -43,6 +63,7 @@ class Sidecar(msgspec.Struct):
     courses: list[Course]
     left_out: int
     source_map: dict[str, str]
+    rtio: dict[str, list[tuple[int, int, int]]]
     format: str = FORMAT
 
 
@@ -56,10 +77,32 @@ def sidecar(plan: Plan, slack: list[Slack], costs: Costs, source_map: dict[int, 
             left_out += 1
             continue
         total += room
-        written.append(Course(_plain(choices), [_row(one) for one in events(plan, choices)]))
+        played = events(plan, choices)
+        free = [k for k, one in enumerate(played) if one.free]
+        written.append(Course(_plain(choices), [_row(one) for one in played], free))
     lines = {str(number): place for number, place in source_map.items()}
-    made = Sidecar(plan, slack, costs, written, left_out, lines)
+    made = Sidecar(plan, slack, costs, written, left_out, lines, rtio(plan))
     return msgspec.json.format(msgspec.json.encode(made, order="deterministic"), indent=1)
+
+
+def rtio(plan: Plan) -> dict[str, list[tuple[int, int, int]]]:
+    """What each action of a plan puts out on its channel: [mu after the action's time, address, data].
+
+    Sources: TTLOut, TTLInOut (address 2 is the sensitivity), EdgeCounter (bits: rising, falling, send, reset), AD9910,
+    AD9912 in artiq.coredevice. Of a set these are the update pulse; its SPI transfer is on another channel.
+    """
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for block in plan.blocks.values():
+        for event in block.events if block.entangler is None else ():
+            if event.action == "set":
+                update = event.update_after_mu
+                found[f"set {event.device}"] = [(update, 0, 1), (update + PULSE_MU[update], 0, 0)]
+            else:
+                found[event.action] = [(0, *OUTPUT[event.action])]
+    for node in nodes(plan.root):
+        if isinstance(node, Await):
+            found |= {action: [(0, *OUTPUT[action])] for action in ("open", "close")}
+    return dict(sorted(found.items()))
 
 
 def read(data: bytes) -> Sidecar:
