@@ -67,7 +67,8 @@ class LineServer:
         self._listeners: list[socket.socket] = []
         for host in hosts:
             try:
-                listener = socket.create_server((host, port))
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                listener = socket.create_server((host, port), family=family)
             except (OSError, OverflowError) as error:
                 for one in self._listeners:
                     one.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ def methods(client: Client, device: str) -> dict[str, Method]:
         )
         if signal["writable"]:
             found[f"set_{name}"] = Method(
-                partial(_set, client, f"{device}.{name}"), ("value",), f"{signal['doc']} In {unit}."
+                _setter(client, f"{device}.{name}"), ("value",), f"{signal['doc']} In {unit}."
             )
     for name, action in described.get("actions", {}).items():
         found[name] = Method(
@@ -53,8 +53,14 @@ def methods(client: Client, device: str) -> dict[str, Method]:
     return found
 
 
-def _set(client: Client, name: str, value: Any) -> None:
-    client.set(name, value)
+def _setter(client: Client, name: str) -> Callable[[Any], None]:
+    device, _, signal = name.rpartition(".")
+
+    def write(value: Any) -> None:
+        client.set(name, value)
+
+    write.__qualname__ = f"{device}.set_{signal}"  # what Python says when a call has the wrong arguments
+    return write
 
 
 def _ping(client: Client, device: str) -> bool:

@@ -184,6 +184,21 @@ def test_a_port_in_use_is_one_line(devices: served.ServedDevices, client: Client
         served.ServedDevices(client, {LASER: port})
 
 
+def test_ipv6_is_served_too() -> None:
+    """ARTIQ's own entries say ``::1``."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1 ({error})")
+    server = RpcServer({"t": {"ping": Method(lambda: True)}}, "", ("127.0.0.1", "::1"))
+    try:
+        with socket.create_connection(("::1", server.port), 10.0) as sock, sock.makefile("rb") as file:
+            sock.sendall(b"ARTIQ pc_rpc\n")
+            assert json.loads(file.readline())["targets"] == ["t"]
+    finally:
+        server.close()
+
+
 def test_calls_on_a_target_come_one_at_a_time() -> None:
     inside, most, gate = [0], [0], threading.Barrier(3)
 
