@@ -221,6 +221,6 @@ def compile_command(
 
     schedule, loaded = _schedule(sequence, pairs, config)
     table, db = loaded.core.artiq, _device_db(device_db, loaded)
-    made = compile_schedule(schedule, loaded.line, table, db, how=places.settings(ways))
+    made = compile_schedule(schedule, loaded.line, table, db, how=places.settings(ways), links=loaded.links)
     for path in made.write(output):
         click.echo(str(path))

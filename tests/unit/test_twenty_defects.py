@@ -280,6 +280,18 @@ def test_each_is_found_with_block_path_and_time(defect: Defect, lab_file: Path) 
     assert all(PLACE_AND_TIME.match(line) for line in lines), lines
 
 
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.words)
+def test_none_is_compiled_for_artiq(defect: Defect, lab_file: Path) -> None:
+    schedule = lab_file.parent / "test.json"
+    schedule.write_bytes(to_json(Schedule("test", defect.item)))
+    out = lab_file.parent / "out"
+    arguments = ["compile", str(schedule), "--core", "artiq", "--config", str(lab_file), "-o", str(out)]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, out.exists()) == (1, False)
+    assert done.stderr.startswith("labctl: test cannot be compiled for ARTIQ, ")
+    assert defect.found in done.stderr
+
+
 @pytest.mark.parametrize("core", ["sim", "artiq"])
 def test_one_step_from_the_defects_nothing_is_found(core: str, lab_file: Path) -> None:
     sound = series(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +50,10 @@ def problems(
     db: DeviceDb,
     *,
     costs: Costs = CALIBRATED,
+    links: Iterable[tuple[str, str]] = (),
 ) -> list[Problem]:
     """Everything that keeps a schedule from being played by this ARTIQ system."""
-    return lower(schedule, lines, config, db, costs=costs).problems
+    return lower(schedule, lines, config, db, costs=costs, links=links).problems
 
 
 def compile_schedule(
@@ -63,13 +64,15 @@ def compile_schedule(
     *,
     how: Mapping[str, str] | None = None,
     costs: Costs = CALIBRATED,
+    links: Iterable[tuple[str, str]] = (),
 ) -> Experiment:
     """The experiment of a schedule; ScheduleError with every problem if there is none.
 
     how:    block -> "source", "table" or "dma", instead of what would be chosen
     costs:  CPU time of the core's calls, for the slack
+    links:  pairs of nodes that a link joins; a schedule keeps to nodes that are joined
     """
-    done = lower(schedule, lines, config, db, how=how, costs=costs)
+    done = lower(schedule, lines, config, db, how=how, costs=costs, links=links)
     if done.plan is None:
         found = [str(problem) for problem in done.problems]
         count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -44,14 +44,16 @@ def lower(
     *,
     how: Mapping[str, str] | None = None,
     costs: Costs = CALIBRATED,
+    links: Iterable[tuple[str, str]] = (),
 ) -> Lowered:
     """Lower a schedule; every problem is found, those of `check` included.
 
     how:    block -> "source", "table" or "dma", instead of what would be chosen
     costs:  CPU time of the core's calls
+    links:  pairs of nodes that a link joins, as for `check`
     """
     problems = Problems()
-    found = check(schedule, lines)
+    found = check(schedule, lines, links=links)
     if found:
         return Lowered(None, [], found, {})
     tree = shape(schedule, problems)
