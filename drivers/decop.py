@@ -10,8 +10,10 @@ import base64
 import logging
 import math
 import re
+from collections.abc import Sequence
 from typing import TypeVar, cast
 
+from drivers.ahead import Ahead
 from labctl.errors import BadAnswerError, LimitError, RefusedError
 from labctl.transport import Transport
 
@@ -21,6 +23,8 @@ Value = bool | int | float | str | bytes | tuple["Value", ...]
 V = TypeVar("V", float, int, bool, str)
 
 PROMPT = b"\n> "
+MOST_AT_ONCE = 12
+"""Parameters asked in one line; the longest line the controller takes is not documented."""
 DEEPEST = 20
 """Tuples nested deeper than this are garbage."""
 STATUS = {
@@ -141,25 +145,34 @@ class CommandLine:
         self.transport = transport
         self.timeout_s = timeout_s
         transport.after_open = self._greet
+        self.ahead = Ahead[Value](self._several, MOST_AT_ONCE)
+        """What a round of readings asks together."""
 
     def get(self, name: str, kind: type[V]) -> V:
         """The value of one parameter, of the kind expected (a real may come as an integer)."""
-        return self._typed(name, self._decoded(f"(param-ref '{check_name(name)})"), kind)
+        return self._typed(name, self.get_any(name), kind)
 
     def get_any(self, name: str) -> Value:
         """The value of one parameter, whatever its type."""
-        return self._decoded(f"(param-ref '{check_name(name)})")
+        value = self.ahead.find(name)
+        return self._decoded(f"(param-ref '{check_name(name)})") if value is None else value
 
     def get_many(self, *wanted: tuple[str, type[float] | type[int] | type[bool] | type[str]]) -> list[Value]:
         """Several parameters, as (name, kind), in one round trip."""
-        request = "`(" + "".join(f",(param-ref '{check_name(name)})" for name, _ in wanted) + ")"
-        answer = self._decoded(request)
-        if not isinstance(answer, tuple) or len(answer) != len(wanted):
-            raise self._bad(request, str(answer), f"{len(wanted)} values in brackets")
+        found = [self.ahead.find(name) for name, _ in wanted]
+        answer = self._several([name for name, _ in wanted]) if None in found else cast("list[Value]", found)
         return [
             self._typed(name, value, cast("type[float]", kind))
             for (name, kind), value in zip(wanted, answer, strict=True)
         ]
+
+    def _several(self, names: list[str]) -> Sequence[Value]:
+        """The values of several parameters in one round trip."""
+        request = "`(" + "".join(f",(param-ref '{check_name(name)})" for name in names) + ")"
+        answer = self._decoded(request)
+        if not isinstance(answer, tuple) or len(answer) != len(names):
+            raise self._bad(request, str(answer), f"{len(names)} values in brackets")
+        return answer
 
     def set(self, name: str, value: Value) -> None:
         """Write one parameter; RefusedError with the meaning of the status if the instrument says no."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
+from drivers.ahead import Ahead
 from labctl.device import Device, action
 from labctl.errors import BadAnswerError, DeviceError, LimitError, NoAnswerError, RefusedError
 from labctl.signal import Signal
@@ -27,6 +28,8 @@ FIRST_STREAM_PORT = 4242
 """Where the service is asked to stream channel 1 if the address does not say; the others follow."""
 MOST_TAGS = 1_000_000
 """``read_tags`` returns at most about so many at once; the next call goes on."""
+MOST_AT_ONCE = 20
+"""Questions in one chain; the longest the instrument takes is not documented."""
 INPUTS = (1, 2, 3, 4)
 
 
@@ -110,6 +113,7 @@ class IdqId900(Device):
 
     def __init__(self, transport: Transport, name: str = "") -> None:
         super().__init__(transport, name)
+        self._ahead = Ahead[str](lambda some: self.exchange(";:".join(some), len(some)), MOST_AT_ONCE)
         self._dlt: Transport | None = None
         self._streams: dict[int, Transport] = {}
         self._acquisitions: dict[int, str] = {}
@@ -139,6 +143,14 @@ class IdqId900(Device):
     def identity(self) -> str:
         """The answer to ``*IDN?``."""
         return self.query("*IDN?")
+
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """A chain of questions, each of which is answered with a line."""
+        self._ahead.begin(names)
+
+    def forget(self) -> None:
+        """The next reading asks again."""
+        self._ahead.end()
 
     def not_ready(self) -> str:
         """An input that reports an error, or what a setting is off by."""
@@ -299,7 +311,8 @@ class IdqId900(Device):
 
     def query(self, text: str) -> str:
         """The answer to one question."""
-        return self.exchange(text, 1)[0]
+        answer = self._ahead.find(text)
+        return self.exchange(text, 1)[0] if answer is None else answer
 
     def command(self, text: str) -> None:
         """A setting, or a chain of them; RefusedError if it is answered with anything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from labctl.errors import BadAnswerError, DeviceError, NoAnswerError, NotConnectedError
@@ -26,6 +26,8 @@ class LineDevice(ScpiDevice):
     expected: ClassVar[str] = "this instrument"
     """The instrument's name for messages."""
     answer_end: bytes = b"\n"
+    _heard: dict[str, str] | None = None
+    """Answers of this round of readings, in which no question is asked twice."""
 
     def open(self) -> None:
         """Connect, check that the right instrument answers, and ask it what the driver has to know (``learn``)."""
@@ -62,10 +64,21 @@ class LineDevice(ScpiDevice):
     def learn(self) -> None:
         """What else to ask when opened; nothing unless the driver says so."""
 
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """Nothing is asked, but what several of the signals ask is asked once."""
+        self._heard = {}
+
+    def forget(self) -> None:
+        """The round is over."""
+        self._heard = None
+
     def query(self, text: str) -> str:
         """Send one line, return the line that answers it, without line ends."""
-        self.command(text)
-        return self._line()
+        if self._heard is None:
+            return self._asked(text)
+        if text not in self._heard:
+            self._heard[text] = self._asked(text)
+        return self._heard[text]
 
     def command(self, text: str) -> None:
         """Send one line that has no answer."""
@@ -114,6 +127,10 @@ class LineDevice(ScpiDevice):
             return bool(self.transport.read_available())
         except NotConnectedError:
             return False
+
+    def _asked(self, text: str) -> str:
+        self.command(text)
+        return self._line()
 
     def _line(self) -> str:
         answer = self.transport.read_until(self.answer_end, self.patience_s())

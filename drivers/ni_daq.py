@@ -69,9 +69,12 @@ class NiDevice(Device):
                 f"{transport.where}: an NI card needs an address such as nidaqmx://10.0.4.20:31763/Dev1 or nidaqmx://local/Dev1"
             )
         self.nidaqmx = transport
+        self._own: set[str] = set()
+        """Tasks that this connection has made and cleared: nobody else's are left under these names."""
 
     def open(self) -> None:
         """Connect and check that the card is there."""
+        self._own.clear()
         self.transport.open()
         try:
             self.identity()
@@ -130,9 +133,10 @@ class NiDevice(Device):
         """
         name = re.sub(r"\W", "_", f"labctl_{platform.node()}_{self.name}_{purpose}")
         task = self._new_task(name)
-        if task.channel_names:
+        if name not in self._own and task.channel_names:
             task.close()
             task = self._new_task(name)
+        self._own.discard(name)
         try:
             yield task
         except RpcError:  # the server is gone or does not answer: it would not clear it either
@@ -142,6 +146,7 @@ class NiDevice(Device):
                 task.close()
             raise
         task.close()
+        self._own.add(name)
 
     def _new_task(self, name: str) -> Any:
         session = self.nidaqmx.session(name)

@@ -144,7 +144,7 @@ class Novatech409B(Device):
         quiet_when_opened(self)
         self.full_scale_v = full_scale_v
         self._seen: list[Channel] | None = None
-        """What one ``QUE`` said, while a check of all signals goes on."""
+        """What one ``QUE`` said, while all signals are read or checked."""
 
     def open(self) -> None:
         """Connect, end whatever somebody left half typed, switch the echo off, and check that a 409B answers."""
@@ -193,6 +193,14 @@ class Novatech409B(Device):
     def store(self) -> None:
         """Save all settings to the instrument's memory, to come back after a power cycle."""
         self.order("S")
+
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """One question for all signals."""
+        self._seen = self.channels()
+
+    def forget(self) -> None:
+        """The next reading asks again."""
+        self._seen = None
 
     def not_ready(self) -> str:
         """What a setting is off by, with one question for all of them."""

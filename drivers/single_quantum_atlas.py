@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, cast
 
 from drivers.websq import ControlLine, CountsLine
@@ -138,6 +139,8 @@ class SingleQuantumAtlas(Device):
         self._line: CountsLine | None = None
         self._period_s = 0.0
         """Measurement period of the lines in ``_seen``."""
+        self._burst: dict[str, Any] | None = None
+        """All labels, while several signals are read."""
         self._seen: deque[list[int]] = deque(maxlen=100_000)
 
     def open(self) -> None:
@@ -162,6 +165,15 @@ class SingleQuantumAtlas(Device):
     def identity(self) -> str:
         """The protocol has no name to ask for: maker and number of detectors."""
         return f"Single Quantum WebSQ, {self.read_detectors()} detectors"
+
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """All labels come in one burst."""
+        if {*names} - {"last_error", "count_rate"}:
+            self._burst = {**self.control.all_labels()}
+
+    def forget(self) -> None:
+        """The next reading asks again."""
+        self._burst = None
 
     def not_ready(self) -> str:
         """Off, without bias, latched, or what a setting is off by."""
@@ -262,7 +274,7 @@ class SingleQuantumAtlas(Device):
 
     def numbers(self, label: str) -> list[float]:
         """Value of a label with one number per detector, wire units."""
-        return self.one_each(label, self._list(label, self.control.all_labels().get(label)), BadAnswerError)
+        return self.one_each(label, self._list(label, self.labels().get(label)), BadAnswerError)
 
     def one_each(
         self, what: str, values: list[float], error: type[LimitError | BadAnswerError] = LimitError
@@ -288,17 +300,23 @@ class SingleQuantumAtlas(Device):
             case _:
                 return outer
 
+    def labels(self) -> dict[str, Any]:
+        """The values of all labels, asked anew unless they were asked ahead."""
+        return self.control.all_labels() if self._burst is None else self._burst
+
     def read_detectors(self) -> int:
         """Number of detectors."""
         return int(self._number("NumberOfDetectors"))
 
     def read_enabled(self) -> bool:
         """Whether the detectors are on; one off is off."""
-        return self._truth("DetectorEnable", self.control.all_labels().get("DetectorEnable"))
+        return self._truth("DetectorEnable", self.labels().get("DetectorEnable"))
 
     def read_bias_voltage(self) -> list[float]:
         """Voltages over the nanowires, V."""
-        voltages = self._list("BiasVoltage", self.control.ask("BiasVoltage"))
+        known = self._burst or {}
+        value = known["BiasVoltage"] if "BiasVoltage" in known else self.control.ask("BiasVoltage")
+        voltages = self._list("BiasVoltage", value)
         return self.tidy(self.one_each("BiasVoltage", voltages, BadAnswerError), MV)
 
     def read_period(self) -> float:
@@ -344,7 +362,7 @@ class SingleQuantumAtlas(Device):
         return _is_near(self._list(label, kept), value if isinstance(value, list) else [value])
 
     def _number(self, label: str) -> float:
-        values = self._list(label, self.control.all_labels().get(label))
+        values = self._list(label, self.labels().get(label))
         if len(values) != 1:
             raise self._unexpected(label, values, "one number")
         return values[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labctl.device import Device, action
@@ -112,6 +113,8 @@ class ThorlabsMpc320(Device):
             transport.address.options.setdefault("baudrate", "115200")
             transport.address.options.setdefault("rtscts", "1")
         transport.after_open = self._synchronise
+        self._seen: dict[int, PaddleStatus] | None = None
+        """Of each paddle, while all signals are read: several are made from one status."""
 
     def identity(self) -> str:
         """Model, serial number and firmware."""
@@ -183,6 +186,14 @@ class ThorlabsMpc320(Device):
         except DeviceError:
             self._halt(messages)
 
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """Nothing is asked, but the status of a paddle once."""
+        self._seen = {}
+
+    def forget(self) -> None:
+        """The next reading asks again."""
+        self._seen = None
+
     def not_ready(self) -> str:
         """A paddle that turns, or is not where it was sent."""
         return "paddles are turning" if self.is_moving() else super().not_ready()
@@ -205,12 +216,17 @@ class ThorlabsMpc320(Device):
         """Where a paddle is and what it does."""
         if paddle not in MASKS:
             raise LimitError(f"{self.name}: there is no paddle {paddle!r}; there are 1, 2 and 3")
+        if self._seen is not None and paddle in self._seen:
+            return self._seen[paddle]
         request = Message(REQ_STATUS, MASKS[paddle])
         data = self._ask(request, GET_STATUS, MASKS[paddle])
         _, counts, speed, current, bits = struct.unpack("<HiHhI", data)
         if counts not in PLAUSIBLE_COUNTS:
             raise self._broken(request, f"position {counts} of paddle {paddle}, which has 0 to {MOST_COUNTS}")
-        return PaddleStatus(counts, speed, current, bits)
+        status = PaddleStatus(counts, speed, current, bits)
+        if self._seen is not None:
+            self._seen[paddle] = status
+        return status
 
     def parameters(self) -> tuple[int, ...]:
         """Unused, speed in percent, home position and three jog steps in counts."""

@@ -6,7 +6,7 @@ monitoring line). Names and types of the parameters: firmware 3.3.3 as in toptic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from drivers.decop import CommandLine, Value
@@ -241,6 +241,14 @@ class DlcPro(Device):
         asked: list[tuple[str, type[str]]] = [(name, str) for name in (*names, *heads)]
         kind, number, firmware, head, head_number = self.line.get_many(*asked)
         return f"{kind} {number}, firmware {firmware}, laser {self.laser}: {head} {head_number}"
+
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """Several parameters in one round trip."""
+        self.line.ahead.begin(names)
+
+    def forget(self) -> None:
+        """The next reading asks again."""
+        self.line.ahead.end()
 
     def not_ready(self) -> str:
         """Why the light cannot be used for data: no emission and what prevents it, lock not locked, setpoints not reached."""

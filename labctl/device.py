@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -86,6 +86,15 @@ class Device:
             if bound.target is not None and bound.signal.tolerance is not None and not bound.settled():
                 return f"{bound.signal.name} is {bound.get()} {bound.signal.unit}, not yet {bound.target}"
         return ""
+
+    def ask_ahead(self, names: Sequence[str]) -> None:
+        """The signals ``names`` are read right after this, until ``forget``: ask for all of them in one go.
+
+        Only for instruments that answer several questions at once. Readings then use what came, and ask for the rest.
+        """
+
+    def forget(self) -> None:
+        """What was asked ahead is out of date."""
 
     @action
     def safe(self) -> None:

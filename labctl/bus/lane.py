@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import Any
 
-from labctl.bus.sockets import Again, Socket, receive, receive_within, router, send
+from labctl.bus.sockets import Again, Socket, has_message, receive, receive_within, router, send
 from labctl.bus.wire import WIRE_VERSION, Codec, Reply, Request, error_pair
 from labctl.clock import Clock, SystemClock
 from labctl.errors import LabError, WireError
@@ -76,7 +76,11 @@ class Lane(ABC):
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._wait_at_most(self._work())
+                wait_s = self._work()
+                if wait_s > 0:
+                    self._wait_at_most(wait_s)
+                elif not self.called():
+                    continue
                 try:
                     frames = receive(self._socket)
                 except Again:
@@ -86,6 +90,10 @@ class Lane(ABC):
             self.finish()
             self._socket.close()
 
+    def called(self) -> bool:
+        """Whether a request waits; only from the lane's thread."""
+        return has_message(self._socket)
+
     def _work(self) -> float:
         try:
             return self.work()
@@ -94,14 +102,7 @@ class Lane(ABC):
             return LONGEST_WAIT_S
 
     def _wait_at_most(self, seconds: float) -> None:
-        if seconds >= LONGEST_WAIT_S:
-            milliseconds = _LONGEST_MS
-        elif seconds > 0:
-            milliseconds = int(seconds * 1000) + 1
-            if milliseconds > 10:  # in steps, so that a busy lane seldom sets the option
-                milliseconds -= milliseconds % 10
-        else:
-            milliseconds = 0
+        milliseconds = int(seconds * 1000) + 1 if seconds < LONGEST_WAIT_S else _LONGEST_MS
         if milliseconds != self._waiting_ms:
             self._waiting_ms = milliseconds
             receive_within(self._socket, milliseconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ SETTLING_CHECK_S, READY_CHECK_S = 0.3, 2.0
 """How often not_ready() is asked while it settles and once it is ready, s."""
 AFTER_SET_S = 0.05
 """How long after a set not_ready() is asked, s: a client that sets again and again is not slowed down by it."""
+WIRE_S = 50e-6
+"""What took less was known already, and not asked on any wire, s."""
 UPKEEP = ""
 """On the agenda, beside the signals to poll: connecting, or asking whether it is ready."""
 
@@ -98,6 +100,8 @@ class DeviceLane(Lane):
         self._stale = False
         self._answered = -1.0
         self._latency_s = 0.0
+        self._asked = False
+        """Whether the last use of the instrument went over its wire."""
 
     # requests, in this thread
 
@@ -159,7 +163,9 @@ class DeviceLane(Lane):
             self._lose(error)
             raise
         self._answered = now = self.clock.now()
-        self._latency_s = now - started
+        self._asked = now - started > WIRE_S
+        if self._asked or not self._latency_s:
+            self._latency_s = now - started
         return value
 
     def _cached(self) -> dict[str, Any]:
@@ -194,20 +200,40 @@ class DeviceLane(Lane):
     # own work, in this thread
 
     def work(self) -> float:
-        """Whatever is due: an order to be safe, (re)connection, the readiness check, or one signal to poll."""
+        """Whatever is due: an order to be safe, (re)connection, the readiness check, or the signals to poll until a request comes."""
         if self._order is not None:
             self._obey(self._order)
-        now = self.clock.now()
-        if now < self._agenda.next_due:
-            return self._agenda.next_due - now
-        name = self._agenda.first()
-        if name != UPKEEP:
-            self._poll(name)
+        wait_s = self._agenda.next_due - self.clock.now()
+        if wait_s > 0:
+            return wait_s
+        due = self._agenda.due()
+        if UPKEEP not in due:
+            self._poll_all(due)
         elif self._connected:
             self._check()
         else:
             self._connect()
         return self._agenda.next_due - self.clock.now()
+
+    def _poll_all(self, names: Sequence[str]) -> None:
+        """Read signals, one after the other; leaves the rest for later when somebody asks for something."""
+        device = self.device
+        self._ask_ahead(names)
+        for name in names:
+            if not self._connected:
+                return
+            self._poll(name)
+            if self._asked and (self._order is not None or self._stopping or self.called()):
+                break
+        device.forget()
+
+    def _ask_ahead(self, names: Sequence[str]) -> None:
+        try:
+            self._use(lambda: self.device.ask_ahead(names))
+        except (NotConnectedError, NoAnswerError):
+            return  # now lost, with the reason
+        except Exception:  # noqa: BLE001
+            self.device.forget()  # each signal asks by itself, and says what is wrong with it
 
     def _connect(self) -> None:
         if self._state[0] != "lost":

@@ -19,24 +19,28 @@ Publish = Callable[[str, Any], None]
 
 
 class Agenda:
-    """What is to be done when. Repeated things keep to a grid: each is due a period after it was due, not after it was done.
-
-    ``next_due`` is when the first is due, s on ``clock``; infinity when there is nothing.
-    """
+    """What is to be done when. Repeated things keep to a grid: each is due a period after it was due, not after it was done."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._due: dict[str, float] = {}
-        self.next_due = math.inf
+        self._next_due: float | None = math.inf
+        """None when it has to be looked for."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._due
 
-    def first(self) -> str:
-        """What is due next; of several that are due already, the one whose turn was longest ago."""
+    @property
+    def next_due(self) -> float:
+        """When the first is due, s on the clock; infinity when there is nothing."""
+        if self._next_due is None:
+            self._next_due = min(self._due.values(), default=math.inf)
+        return self._next_due
+
+    def due(self) -> list[str]:
+        """What is due now; first that whose turn was longest ago."""
         now = self._clock.now()
-        overdue = next((name for name, due in self._due.items() if due <= now), None)
-        return overdue if overdue is not None else min(self._due, key=self._due.__getitem__)
+        return [name for name, due in self._due.items() if due <= now]
 
     def put(self, name: str, in_s: float = 0.0) -> None:
         """``name`` is due in ``in_s`` seconds, whenever it was due before."""
@@ -45,7 +49,7 @@ class Agenda:
     def put_all(self, names: Iterable[str], in_s: float = 0.0) -> None:
         """All of ``names`` are due in ``in_s`` seconds."""
         self._due.update(dict.fromkeys(names, self._clock.now() + in_s))
-        self.next_due = min(self._due.values(), default=math.inf)
+        self._next_due = None
 
     def again(self, name: str, period_s: float) -> None:
         """``name`` was done: it is due one period after it was due; of periods already over all but the last are skipped."""
@@ -54,12 +58,12 @@ class Agenda:
         if late_s >= period_s:
             due += math.floor(late_s / period_s) * period_s
         self._due[name] = due  # behind all others
-        self.next_due = min(self._due.values())
+        self._next_due = None
 
     def clear(self) -> None:
         """Nothing is due any more."""
         self._due.clear()
-        self.next_due = math.inf
+        self._next_due = math.inf
 
 
 @dataclass

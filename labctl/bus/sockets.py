@@ -22,7 +22,7 @@ and the reader counts a gap. ZeroMQ's own 1000 loses 6-13 % of a flat-out stream
 
 _RCVMORE, _NOBLOCK, _SNDMORE = int(zmq.RCVMORE), int(zmq.NOBLOCK), int(zmq.SNDMORE)
 _RCVTIMEO, _SNDTIMEO = int(zmq.RCVTIMEO), int(zmq.SNDTIMEO)
-_POLLIN = int(zmq.POLLIN)
+_POLLIN, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _COPY_BELOW = 65536
 """Bytes under which copying a frame is cheaper than keeping track of it (pyzmq's own threshold)."""
 _backend: Any = zmq.backend.Socket
@@ -147,6 +147,11 @@ def send_now(socket: Socket, frames: Sequence[Any]) -> bool:
             return False
         raise
     return True
+
+
+def has_message(socket: Socket) -> bool:
+    """Whether ``receive`` would have something at once; a fifth of what it costs to try."""
+    return bool(_get(socket, _EVENTS) & _POLLIN)
 
 
 def receive_within(socket: Socket, milliseconds: int) -> None:

@@ -31,7 +31,7 @@ def do_all(
     while clock.now() < until_s:
         if clock.now() < agenda.next_due:
             clock.advance(agenda.next_due - clock.now())
-        name = agenda.first()
+        name = agenda.due()[0]
         begun.setdefault(name, []).append(clock.now())
         clock.advance(next(durations))
         agenda.again(name, PERIOD_S)
