@@ -8,6 +8,8 @@ Timing: PHYSICS.md 1.5 (reconstruction; 375 us per attempt with everything).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from labctl.schedule.items import (
     Attempt,
@@ -85,7 +87,7 @@ def link(
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
-    after = {"readout": readout, "threshold": threshold, "echo": echo, "stored": stored}
+    after: dict[str, Any] = {"readout": readout, "threshold": threshold, "echo": echo, "stored": stored}
     body = Series(
         (
             Attempt(
@@ -245,14 +247,23 @@ def echoes(node: str, span: int, count: int) -> tuple[Item, ...]:
 
 
 def measurement(
-    measure: str, sign: int, readout: int, threshold: int, echo: int = 0, stored: int = 0
+    measure: str,
+    sign: int,
+    readout: int,
+    threshold: int,
+    echo: int = 0,
+    stored: int = 0,
+    tracked: bool = True,
+    record: Mapping[str, str] | None = None,
 ) -> Item:
     """What follows a herald: settings drawn, phase fed forward, ions rotated and read out.
 
-    sign:  microturns added for the detector that clicked
-    echo:  π pulses that both ions have had since: an odd number swaps them, and the sign of the pair's phase
+    sign:     microturns added for the detector that clicked
+    echo:     π pulses that both ions have had since: an odd number swaps them, and the sign of the pair's phase
+    tracked:  whether the pair has the tracked optical phase; else it has none
+    record:   column -> register of what is reported, without settings: ``RECORD``, or another
     """
-    scale = -1 if echo % 2 else 1
+    scale = (-1 if echo % 2 else 1) if tracked else 0
     if measure == "fidelity":
         rotations: dict[str, Item] = {"0": Wait(PI_TIME // 2)}
         for k in range(8):
@@ -286,7 +297,7 @@ def measurement(
         name="readout",
     )
     return Series(
-        (*((Wait(stored),) if stored else ()), chosen, read, Report({**RECORD, **settings})),
+        (*((Wait(stored),) if stored else ()), chosen, read, Report({**(record or RECORD), **settings})),
         name=f"measure_{measure}",
         kind="anchored",
         reaction=1 * us,
@@ -312,14 +323,22 @@ def bell_settings(sign: int, scale: int = 1) -> Item:
 
 
 def rotate_both(length_a: int, phase_a_turns: float, length_b: int, offset_b: int, scale: int = 1) -> Item:
-    """Rotate both ions on 729 nm at once; Bob's phase is ``scale`` times the tracked optical phase plus ``offset_b`` microturns."""
+    """Rotate both ions on 729 nm at once; Bob's phase is ``scale`` times the tracked optical phase plus ``offset_b`` microturns.
+
+    With ``scale`` 0 no phase is tracked.
+    """
     alice: tuple[Item, ...] = (Tone("alice.qubit_729", phase_turns=phase_a_turns),)
     bob: tuple[Item, ...] = ()
     if length_a:
         alice += (Pulse("alice.qubit_729", length_a),)
     if length_b:
         bob += (Pulse("bob.qubit_729", length_b),)
-    forward = Feedback("phase", "bob.qubit_729", scale=scale, offset=offset_b % TURN)
+    offset = offset_b % TURN
+    forward = (
+        Feedback("phase", "bob.qubit_729", scale=scale, offset=offset)
+        if scale
+        else Tone("bob.qubit_729", phase_turns=offset / TURN)
+    )
     return Series((forward, Together((Series(alice), Series(bob), Wait(PI_TIME // 2)))), name="analysis")
 
 

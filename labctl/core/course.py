@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from labctl.sim.played import Segment
 
@@ -11,7 +12,9 @@ from labctl.sim.played import Segment
 class Course:
     """An attempt loop under way: a block before attempt 0, ``every``, 2 ``every``, ...; attempts count from 0.
 
-    told:  attempts the world has heard of, with the blocks before them
+    told:     attempts the world has heard of, with the blocks before them
+    passing:  click patterns that attempts may show without anybody looking at them, with their chance in an attempt that
+              does not end the loop
     """
 
     between: Segment | None
@@ -19,6 +22,7 @@ class Course:
     every: int
     begin_ps: int
     told: int = 0
+    passing: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def block_ps(self) -> int:

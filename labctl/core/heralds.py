@@ -71,6 +71,10 @@ class HeraldRecorder:
         self._again: deque[int] = deque(maxlen=64)
         self._told_ps = 0
 
+    def wanted(self, body: Segment) -> bool:
+        """Whether the tags of an attempt's clicks are wanted: whether the world says where they are."""
+        return self._layout(body) is not None
+
     def went_on(self, course: Course, attempt: int) -> None:
         """An attempt had clicks and did not end its loop."""
         self._again.append(course.start_ps(attempt))

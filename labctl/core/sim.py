@@ -34,6 +34,8 @@ TRACKED_CYCLES = 64
 PS_PER_S = 1e12
 TURN = 1_000_000
 """Microturns in a turn."""
+PASSING = 100
+"""How many times more frequent clicks that end nothing have to be than those that do for attempts with them not to be played."""
 AGAIN = "again"
 """Outcome of an attempt that does not end its loop."""
 
@@ -281,7 +283,8 @@ class SimCore:
             with self._lock:
                 odds = self._world.odds(body, course.start_ps(done))
             last = min(item.limit - before, max(done + 1, course.first_from(odds.until_ps)))
-            chance = min(1.0, math.fsum(odds.patterns.values()))
+            events, course.passing = self._events(loop, body, odds)
+            chance = min(1.0, math.fsum(events.values()))
             hit = done - 1 + (int(self._rng.geometric(chance)) if chance > 0 else last + 1)
             if hit >= last:  # nothing happens as long as these odds hold
                 run.attempts += last - done
@@ -290,7 +293,7 @@ class SimCore:
             else:
                 run.attempts += hit + 1 - done
                 done = hit + 1
-                outcome = self._event(loop, course, self._pattern(odds, chance), hit, look_back)
+                outcome = self._event(loop, course, self._pattern(events, chance), hit, look_back)
             run.time_ps = course.passed_ps(done)
             self._world.wait_until_ps(run.time_ps)
             self._report_progress()
@@ -311,6 +314,7 @@ class SimCore:
             if skipped:
                 length = skipped * course.body.duration_ps
                 self._world.skip([(course.body, skipped)], course.start_ps(course.told), length)
+                self._pass(course, skipped)
             clicks = self._world.play_given(course.body, pattern, course.start_ps(hit))
         course.told = hit + 1
         outcome = loop.outcome(pattern)
@@ -328,7 +332,34 @@ class SimCore:
         if attempts > course.told:
             with self._lock:
                 self._world.skip(*course.untold(attempts))
+                self._pass(course, attempts - course.told)
             course.told = attempts
+
+    def _events(
+        self, loop: AttemptLoop, body: Segment, odds: Odds
+    ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """The patterns whose attempts are played one by one, and those that pass, with their chance when none of the others comes.
+
+        Patterns that end nothing pass where they are by far the most frequent and no tags of theirs are wanted: of two
+        photons mostly one is lost. Elsewhere they are events like the others.
+        """
+        again = {pattern: p for pattern, p in odds.patterns.items() if loop.outcome(pattern) == AGAIN}
+        ending = math.fsum(odds.patterns.values()) - math.fsum(again.values())
+        if math.fsum(again.values()) < PASSING * ending or (
+            self._heralds is not None and self._heralds.wanted(body)
+        ):
+            return odds.patterns, {}
+        ends = {pattern: p for pattern, p in odds.patterns.items() if pattern not in again}
+        left = 1 - math.fsum(ends.values())
+        return ends, {pattern: p / left for pattern, p in again.items()} if left > 0 else {}
+
+    def _pass(self, course: Course, attempts: int) -> None:
+        """Tell the world what so many skipped attempts showed."""
+        if course.passing:
+            chances = np.array([*course.passing.values(), 0.0])
+            chances[-1] = max(0.0, 1 - chances.sum())
+            drawn = self._rng.multinomial(attempts, chances / chances.sum()).tolist()
+            self._world.clicked(course.body, dict(zip(course.passing, drawn, strict=False)))
 
     def _look_back(self, loop: AttemptLoop, course: Course, blocks: range) -> Sums:
         """Play these blocks and update the phase trackers from their clicks; the clicks of each gate of each block."""
@@ -375,13 +406,13 @@ class SimCore:
             held = int(self._register(rule.lock)) if rule.lock else 0
             registers[f"{track.into}.valid"] = int(tracker.valid(rule, clicks, held))
 
-    def _pattern(self, odds: Odds, chance: float) -> str:
+    def _pattern(self, events: Mapping[str, float], chance: float) -> str:
         pick = self._rng.random() * chance
-        for pattern, probability in odds.patterns.items():
+        for pattern, probability in events.items():
             pick -= probability
             if pick < 0:
                 return pattern
-        return max(odds.patterns, key=odds.patterns.__getitem__)  # what rounding leaves
+        return max(events, key=events.__getitem__)  # what rounding leaves
 
     # control
     def _heed(self) -> None:

@@ -117,6 +117,10 @@ class World(Protocol):
         """Account for time in which each segment was played so many times without a herald: counters, phases, drifts."""
         ...
 
+    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
+        """Count the clicks of skipped attempts: so many of them showed these patterns, which ended nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TagLayout:

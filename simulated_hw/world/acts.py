@@ -15,6 +15,8 @@ from simulated_hw.world.segments import NODES, Reading
 ACTING = ("cool_397", "eit_397", "pump_397", "reset_854", "qubit_729", "excite_854", "raman_393")
 """Beams that do something to an ion by themselves; the repumper only helps."""
 RAMAN = "raman_393"
+ALWAYS = (2**62, 2**62)
+"""Later than any pulse, for both nodes."""
 REMEMBERED = 256
 """Plans and grids kept."""
 
@@ -49,27 +51,27 @@ class Plans:
 
     def __init__(self, noise: FieldNoise) -> None:
         self._noise = noise
-        self._known: dict[tuple[int, tuple[int, int]], tuple[Reading, Plan]] = {}
+        self._known: dict[tuple[int, tuple[int, int], tuple[int, int]], tuple[Reading, Plan]] = {}
         self._grids: dict[tuple[int, ...], Steps] = {}
 
-    def of(self, reading: Reading, after_ps: tuple[int, int]) -> Plan:
-        """The plan of a segment; per node, pulses that start before ``after_ps`` are left out."""
-        key = (id(reading), after_ps)
+    def of(self, reading: Reading, after_ps: tuple[int, int], until_ps: tuple[int, int] = ALWAYS) -> Plan:
+        """The plan of a segment; per node, pulses that start before ``after_ps`` or from ``until_ps`` on are left out."""
+        key = (id(reading), after_ps, until_ps)
         known = self._known.get(key)
         if known is None or known[0] is not reading:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[key] = (reading, self._plan(reading, after_ps))
+            known = self._known[key] = (reading, self._plan(reading, after_ps, until_ps))
         return known[1]
 
-    def _plan(self, reading: Reading, after_ps: tuple[int, int]) -> Plan:
+    def _plan(self, reading: Reading, after_ps: tuple[int, int], until_ps: tuple[int, int]) -> Plan:
         pulses = [
             pulse
             for node in (0, 1)
             for beam, played in reading.beams[node].items()
             if beam in ACTING
             for pulse in played
-            if pulse.start_ps >= after_ps[node]
+            if after_ps[node] <= pulse.start_ps < until_ps[node]
         ]
         keys = sorted((pulse.start_ps, pulse.line, index) for index, pulse in enumerate(pulses))
         starts = np.array([start for start, _, _ in keys], np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from labctl.sim.played import Clicks, OpenGate, PlayedPulse
 from simulated_hw.world import ion, memory, second_line
 from simulated_hw.world import light as optics
-from simulated_hw.world.acts import Act, Plan, Plans
+from simulated_hw.world.acts import ALWAYS, Act, Plan, Plans
 from simulated_hw.world.card import Photomultiplier
 from simulated_hw.world.field_noise import FieldNoise
 from simulated_hw.world.light import NodeLight
@@ -91,16 +91,25 @@ class Atoms:
             self._owed[node] = late[node] if ready_ps[node] == first else 0.0
             self._jolt(node)
 
+    def emit(self, time_ps: int, change: Callable[[ion.State], ion.State]) -> None:
+        """At ``time_ps`` something happens to both ions at once, ``change`` of their joint state (which may be unnormalised)."""
+        gap = self.field.advance(time_ps)
+        for node in (0, 1):
+            self._idle(node, time_ps, self._owed[node] + gap[node])
+            self._owed[node] = 0.0
+        self.pair.set(change(self.pair.state))
+
     def evolve(
         self,
         reading: Reading,
         start_ps: int,
         lights: tuple[NodeLight, NodeLight],
         after_ps: tuple[int, int] = (-1, -1),
+        until_ps: tuple[int, int] = ALWAYS,
     ) -> dict[str, Clicks]:
         """Play a segment's pulses on the ions from ``start_ps``; counts of its counter gates by register.
 
-        after_ps:  per node, pulses that start before this time of the segment are left out
+        after_ps, until_ps:  per node, pulses that start before or from these times of the segment on are left out
         """
         if self._due is not None:
             due, self._due = self._due, None
@@ -110,7 +119,7 @@ class Atoms:
             gate.into: int(self._rng.poisson(dark_hz * gate.duration_ps / 1e12))
             for _, gate in reading.counter_gates
         }
-        plan = self._plans.of(reading, after_ps)
+        plan = self._plans.of(reading, after_ps, until_ps)
         if plan.acts:
             self._perform(plan, reading, start_ps, lights, counts)
         for node in (0, 1):

@@ -232,7 +232,18 @@ class AttemptModel:
     ) -> Outlook:
         """One attempt that plays ``reading`` with the instruments as they are."""
         emitters = (self.emitter(0, reading, arms[0]), self.emitter(1, reading, arms[1]))
-        return self._midpoint.outlook(reading, emitters, *self._packets(reading, arms), detectors)
+        return self.seen(reading, emitters, arms, 0, detectors)
+
+    def seen(
+        self,
+        reading: Reading,
+        emitters: tuple[Emitter, Emitter],
+        arms: tuple[ArmState, ArmState],
+        number: int,
+        detectors: tuple[Detector, Detector],
+    ) -> Outlook:
+        """What the gates see of the photons of the 854 nm pulse ``number`` (from 0) of each node."""
+        return self._midpoint.outlook(reading, emitters, *self._packets(reading, arms, number), detectors)
 
     def emitter(self, node: int, reading: Reading, arm: ArmState) -> Emitter:
         """One node after its 854 nm pulse; remembered while its light and motion stay the same."""
@@ -295,28 +306,33 @@ class AttemptModel:
 
     def _flip(self, node: int, reading: Reading, arm: ArmState, until: PlayedPulse | None) -> float:
         """Probability that the 729 nm pulses before the excitation bring S to D."""
-        q, beam = self._p.qubit, arm.light.qubit
-        spread = self._p.preparation.lamb_dicke**2 * math.sqrt(arm.quanta * (arm.quanta + 1))
         flipped = 0.0
         for pulse in reading.beams[node].get("qubit_729", ()):
             if until is not None and pulse.start_ps >= until.start_ps:
                 break
-            rabi = math.pi / q.pi_time_s * pulse.amplitude * math.sqrt(beam.power)
-            span = pulse.duration_ps / 1e12
-            contrast = math.exp(-((rabi * span * spread) ** 2) / 2)
-            one = flop(rabi, pulse.frequency_hz + beam.detuning_hz, span, contrast)
-            error = min(1.0, 2 * q.pi_infidelity * rabi * span / math.pi)
-            one = one * (1 - error) + error / 2
+            one = self.flipped(pulse, arm)
             flipped = flipped * (1 - one) + (1 - flipped) * one
         return flipped
 
+    def flipped(self, pulse: PlayedPulse, arm: ArmState) -> float:
+        """Probability that one 729 nm pulse moves S to D, or D to S."""
+        q, beam = self._p.qubit, arm.light.qubit
+        spread = self._p.preparation.lamb_dicke**2 * math.sqrt(arm.quanta * (arm.quanta + 1))
+        rabi = math.pi / q.pi_time_s * pulse.amplitude * math.sqrt(beam.power)
+        span = pulse.duration_ps / 1e12
+        contrast = math.exp(-((rabi * span * spread) ** 2) / 2)
+        one = flop(rabi, pulse.frequency_hz + beam.detuning_hz, span, contrast)
+        error = min(1.0, 2 * q.pi_infidelity * rabi * span / math.pi)
+        return one * (1 - error) + error / 2
+
     def _packets(
-        self, reading: Reading, arms: tuple[ArmState, ArmState]
+        self, reading: Reading, arms: tuple[ArmState, ArmState], number: int
     ) -> tuple[tuple[photon.Packet, photon.Packet], tuple[int, int]]:
         made: list[photon.Packet] = []
         arrivals: list[int] = []
         for node, arm in enumerate(arms):
-            pulse = _first(reading.beams[node].get("excite_854"))
+            pulses = reading.beams[node].get("excite_854", [])
+            pulse = pulses[number] if number < len(pulses) else None
             begin = 0 if pulse is None else pulse.start_ps + pulse.duration_ps // 2
             arrivals.append(begin + photon.flight_ps(self._nodes[node], self._p))
             shift = -arm.light.pump.detuning_hz

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -37,6 +37,7 @@ from simulated_hw.world.parts_vacuum import VacuumChamber
 from simulated_hw.world.phase import Wander
 from simulated_hw.world.polarisation import Polariser
 from simulated_hw.world.segments import NODES, Reading, Readings
+from simulated_hw.world.two_rounds import TwoRoundModel, TwoRounds, twice
 
 Part = (
     Laser
@@ -125,11 +126,12 @@ class Laboratory(LaboratoryBase):
         self._pmt = Photomultiplier(self.rng("alice.pmt"), p.readout.dark_hz)
         self._atoms = Atoms(p, self.rng, self._pmt)
         self._model = AttemptModel(p)
+        self._two_rounds = TwoRoundModel(p, self._model)
         self._mains = None if p.mains is None else Mains(p.mains.frequency_hz, p.mains.start_turns)
         self._readings = Readings()
         self._clicks = self.rng("clicks")
         self._stray = self.rng("background tags")
-        self._outlooks: tuple[Reading, Scene, Outlook] | None = None
+        self._outlooks: tuple[Reading, Scene, Outlook | TwoRounds] | None = None
         """The last one; a scene does not change."""
         self._opened: deque[tuple[Reading, int]] = deque(maxlen=OPENED)
         """What was played last with detectors open, with its start."""
@@ -185,9 +187,14 @@ class Laboratory(LaboratoryBase):
             return self._phase.walk.at(time_ps)
 
     def outlook(self, body: Segment, start_ps: int) -> Outlook:
-        """What an attempt that plays ``body`` would be, cause by cause."""
+        """What an attempt that plays ``body``, with one 854 nm pulse, would be, cause by cause."""
         with self.lock:
-            return self._outlook(self._readings.of(body), self._look(start_ps / 1e12))
+            return self._model.outlook(self._readings.of(body), *self._look(start_ps / 1e12)[:2])
+
+    def two_rounds(self, body: Segment, start_ps: int) -> TwoRounds:
+        """The same of an attempt with two 854 nm pulses."""
+        with self.lock:
+            return self._two_rounds.outlook(self._readings.of(body), *self._look(start_ps / 1e12)[:2])
 
     # what the core uses
     def wait_until_ps(self, time_ps: int) -> None:
@@ -284,6 +291,14 @@ class Laboratory(LaboratoryBase):
             self._pmt.advance(start_ps)
             self._atoms.pass_time(played, duration_ps / 1e12, scene.lights)
             self._pmt.advance(start_ps + duration_ps)
+
+    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
+        """Count the clicks of skipped attempts: so many of them showed these patterns."""
+        with self.lock:
+            reading = self._readings.of(body)
+            for pattern, count in patterns.items():
+                for (detector, _), digit in zip(reading.midpoint_gates, pattern, strict=True):
+                    self._counters.add(detector, count * int(digit))
 
     def tag_layout(self, body: Segment) -> TagLayout | None:
         """Where the time tagger has an attempt: see labctl.sim.played.TaggingWorld."""
@@ -442,10 +457,11 @@ class Laboratory(LaboratoryBase):
         )
         return first, second
 
-    def _outlook(self, reading: Reading, scene: Scene) -> Outlook:
+    def _outlook(self, reading: Reading, scene: Scene) -> Outlook | TwoRounds:
         known = self._outlooks
         if known is None or known[0] is not reading or known[1] is not scene:
-            known = (reading, scene, self._model.outlook(reading, scene.arms, scene.detectors))
+            model = self._two_rounds if twice(reading) else self._model
+            known = (reading, scene, model.outlook(reading, scene.arms, scene.detectors))
             self._outlooks = known
         return known[2]
 
@@ -487,20 +503,71 @@ class Laboratory(LaboratoryBase):
         return choices[-1]
 
     def _attempt_given(
-        self, reading: Reading, outlook: Outlook, pattern: str, start_ps: int, scene: Scene
+        self, reading: Reading, outlook: Outlook | TwoRounds, pattern: str, start_ps: int, scene: Scene
     ) -> dict[str, Clicks]:
         """Draw what caused the clicks and when, and leave the ions in the state that follows."""
         self._opened.append((reading, start_ps))
-        ways = outlook.causes(pattern)
-        if len(ways) > 1:
-            chances = [outlook.way_probability(way) for way in ways]
-            whole = math.fsum(chances)
-            if not whole > 0:
-                raise ConfigError(f"segment {reading.segment.name!r}: pattern {pattern!r} cannot happen now")
-            way = self._choose(ways, [chance / whole for chance in chances])
-        else:
-            way = ways[0]
+        if isinstance(outlook, TwoRounds):
+            return self._two_rounds_given(reading, outlook, pattern, start_ps, scene)
+        way = self._cause(reading, pattern, outlook.causes(pattern), outlook.way_probability)
         clicks: dict[str, Clicks] = {}
+        seen_ps = self._see(outlook, pattern, way, start_ps, clicks)
+        self._mark(reading, start_ps)
+        ready = [
+            pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
+            for pulses in self._excitations(reading)
+        ]
+        self._atoms.herald(
+            outlook.state(way, self._phase.photon(start_ps + seen_ps)),
+            (start_ps + ready[0], start_ps + ready[1]),
+            scene.lights,
+        )
+        self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
+        self._atoms.shine([(reading, 1)], scene.lights)
+        return clicks
+
+    def _two_rounds_given(
+        self, reading: Reading, outlook: TwoRounds, pattern: str, start_ps: int, scene: Scene
+    ) -> dict[str, Clicks]:
+        """The same of two rounds: what the first click leaves, pulses and noise until the second excitation, its click."""
+        ways = self._cause(reading, pattern, outlook.causes(pattern), outlook.way_probability)
+        clicks: dict[str, Clicks] = {}
+        phases: list[float] = []
+        for one, places, way in zip(outlook.rounds, outlook.places, ways, strict=True):
+            seen_ps = self._see(one, "".join(pattern[place] for place in places), way, start_ps, clicks)
+            phases.append(self._phase.photon(start_ps + seen_ps))
+        self._mark(reading, start_ps)
+        (first_a, first_b), ((begin_a, end_a), (begin_b, end_b)) = outlook.pulses_ps
+        ready, begin = (first_a[1], first_b[1]), (begin_a, begin_b)
+        self._atoms.herald(
+            outlook.after_first(ways, phases[0]), (start_ps + ready[0], start_ps + ready[1]), scene.lights
+        )
+        self._atoms.evolve(reading, start_ps, scene.lights, ready, begin)
+        self._atoms.emit(start_ps + max(begin), lambda state: outlook.after_second(state, ways, phases[1]))
+        self._atoms.evolve(reading, start_ps, scene.lights, (end_a, end_b))
+        self._atoms.shine([(reading, 1)], scene.lights)
+        return clicks
+
+    def _cause(
+        self,
+        reading: Reading,
+        pattern: str,
+        ways: Sequence[ChoiceT],
+        chance_of: Callable[[ChoiceT], float],
+    ) -> ChoiceT:
+        """One of the ways in which a pattern can come about."""
+        if len(ways) == 1:
+            return ways[0]
+        chances = [chance_of(way) for way in ways]
+        whole = math.fsum(chances)
+        if not whole > 0:
+            raise ConfigError(f"segment {reading.segment.name!r}: pattern {pattern!r} cannot happen now")
+        return self._choose(ways, [chance / whole for chance in chances])
+
+    def _see(
+        self, outlook: Outlook, pattern: str, way: tuple[int, int], start_ps: int, clicks: dict[str, Clicks]
+    ) -> int:
+        """Clicks of the gates of one excitation, counted and tagged; when the photon was seen, ps after the attempt's start."""
         seen_ps = [gate.start_ps + gate.duration_ps for _, gate in outlook.gates]
         for (detector, gate), digit in zip(outlook.gates, pattern, strict=True):
             clicks[gate.into] = Clicks(0)
@@ -512,19 +579,7 @@ class Laboratory(LaboratoryBase):
                 seen_ps.insert(0, gate.start_ps + time)
                 self._counters.add(detector, 1)
                 self._tagger.record(start_ps + gate.start_ps + time, detector)
-        self._mark(reading, start_ps)
-        ready = [
-            pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
-            for pulses in self._excitations(reading)
-        ]
-        self._atoms.herald(
-            outlook.state(way, self._phase.photon(start_ps + seen_ps[0])),
-            (start_ps + ready[0], start_ps + ready[1]),
-            scene.lights,
-        )
-        self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
-        self._atoms.shine([(reading, 1)], scene.lights)
-        return clicks
+        return seen_ps[0]
 
     def _excitations(self, reading: Reading) -> list[list[PlayedPulse]]:
         return [beams.get("excite_854", []) for beams in reading.beams]

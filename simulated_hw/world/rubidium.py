@@ -226,6 +226,14 @@ class RubidiumLaboratory(LaboratoryBase):
             else:
                 self._pass_time(duration_ps, 0, scene)
 
+    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
+        """Count the clicks of skipped attempts: so many of them showed these patterns."""
+        with self.lock:
+            reading = self._readings.of(body)
+            for pattern, count in patterns.items():
+                for (detector, _), digit in zip(reading.midpoint_gates, pattern, strict=True):
+                    self._counters.add(detector, count * int(digit))
+
     # the state of things now
     def _name_parts(self) -> dict[str, object]:
         parts: dict[str, object] = {

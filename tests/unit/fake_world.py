@@ -42,6 +42,7 @@ class FakeWorld:
     clicks: Callable[[str, int], int] = lambda register, start: 0
     wait: Callable[[int], None] = lambda time_ps: None
     calls: list[Call] = field(default_factory=list)
+    seen: list[tuple[Segment, dict[str, int]]] = field(default_factory=list)
     now: int = 0
 
     def now_ps(self) -> int:
@@ -86,6 +87,9 @@ class FakeWorld:
 
     def skip(self, segments: Sequence[tuple[Segment, int]], start_ps: int, duration_ps: int) -> None:
         self.calls.append(Call("skip", start_ps, tuple(segments), duration_ps=duration_ps))
+
+    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
+        self.seen.append((body, dict(patterns)))
 
     def of(self, *kinds: str) -> list[Call]:
         """The calls of these kinds, in order."""

@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "sequences.md").read_text(encoding="utf-8")
 PICTURES = ROOT / "docs" / "pictures"
 COMMANDS = [shlex.split(line) for line in PAGE.splitlines() if line.startswith("labctl draw ")]
 NAMES = [name for name, kind in labs.library(ROOT).items() if kind == labs.SEQUENCE]
-PAIRS = ("link", "memory", "rubidium_link")
+PAIRS = ("link", "two_photon", "memory", "rubidium_link")
 """Sequences whose settings must be drawn after the herald."""
 
 
