@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := labctl drivers sequences simulated_hw tests benchmarks
 
 export MPLBACKEND := Agg
+# numpy reads this when it is imported; its threads would take the processors from tests and hosts beside it.
+export OPENBLAS_NUM_THREADS := 1
 
 .NOTPARALLEL:
 .PHONY: help setup setup-dev demo pictures test search check lint format types imports bench soak clean
