@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from artiq_types import Kernels
 from fake_artiq import Clicks, Machine, module
 
 from labctl.config import ArtiqConfig, ArtiqLine, LabConfig, load
@@ -111,19 +112,11 @@ def with_division_of_kernels(source: str) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
-def play(
-    source: str,
-    rounds: int = 1,
-    seed: int = 1,
-    clicks: Clicks = no_clicks,
-    hiccups: tuple[int, ...] = (),
-    device_db: Path = DEVICE_DB,
-) -> Run:
-    """Run an emitted experiment in plain Python."""
+def prepared(source: str, machine: Machine, arguments: Mapping[str, Any], device_db: Path = DEVICE_DB) -> Any:
+    """An emitted experiment, built and prepared."""
     scope: dict[str, Any] = {}
     exec(device_db.read_text(), scope)
-    machine = Machine(clicks, hiccups=list(hiccups))
-    made = module(machine, scope["device_db"], {"rounds": rounds, "seed": seed})
+    made = module(machine, scope["device_db"], dict(arguments))
     package = types.ModuleType("artiq")
     before = {name: sys.modules.get(name) for name in ("artiq", "artiq.experiment")}
     sys.modules.update({"artiq": package, "artiq.experiment": made})
@@ -145,6 +138,22 @@ def play(
     )
     experiment = cls()
     experiment.prepare()
+    classes = {name: entry["class"] for name, entry in scope["device_db"].items() if "class" in entry}
+    Kernels(source, experiment, classes).check()
+    return experiment
+
+
+def play(
+    source: str,
+    rounds: int = 1,
+    seed: int = 1,
+    clicks: Clicks = no_clicks,
+    hiccups: tuple[int, ...] = (),
+    device_db: Path = DEVICE_DB,
+) -> Run:
+    """Run an emitted experiment in plain Python."""
+    machine = Machine(clicks, hiccups=list(hiccups))
+    experiment = prepared(source, machine, {"rounds": rounds, "seed": seed}, device_db)
     one_round, found = experiment.one_round, []
 
     def watched(*handles: Any) -> None:

@@ -300,6 +300,7 @@ def module(machine: Machine, device_db: dict[str, Any], arguments: dict[str, Any
                 devices[name] = Core(machine)
             else:
                 devices[name] = CLASSES[entry["class"]](machine, name, entry.get("arguments", {}))
+            devices[name].device = name
         return devices[name]
 
     class EnvExperiment:
