@@ -99,6 +99,10 @@ class Outlook:
                 seen[detector] = click(self.shown[detector])
         return probability(interfere(seen[0], seen[1], *self.emitters, self.mode_overlap), *self.emitters)
 
+    def odds(self) -> dict[str, float]:
+        """Probability of each pattern with a click."""
+        return {pattern: self.probability(pattern) for pattern in self.patterns()}
+
     def way_probability(self, way: tuple[int, int]) -> float:
         """Probability of what the detectors did, cause by cause."""
         return probability(self.weights(way), *self.emitters)

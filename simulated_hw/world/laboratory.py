@@ -258,8 +258,7 @@ class Laboratory(LaboratoryBase):
         """Odds of the click patterns of one attempt from the instruments' state now."""
         with self.lock:
             scene = self._look(start_ps / 1e12)
-            outlook = self._outlook(self._readings.of(body), scene)
-            patterns = {pattern: outlook.probability(pattern) for pattern in outlook.patterns()}
+            patterns = self._outlook(self._readings.of(body), scene).odds()
             calm_s = self._calm_s if self._steady() else self._slice_s
             until_ps = start_ps + round(calm_s * 1e12)
             self._held = scene, until_ps
@@ -487,10 +486,9 @@ class Laboratory(LaboratoryBase):
     # attempts
     def _play_attempt(self, reading: Reading, start_ps: int, scene: Scene) -> dict[str, Clicks]:
         outlook = self._outlook(reading, scene)
-        patterns = outlook.patterns()
-        chances = [outlook.probability(pattern) for pattern in patterns]
+        odds = outlook.odds()
         quiet = "0" * len(outlook.gates)
-        pattern = self._choose([*patterns, quiet], [*chances, 1 - math.fsum(chances)])
+        pattern = self._choose([*odds, quiet], [*odds.values(), 1 - math.fsum(odds.values())])
         return self._attempt_given(reading, outlook, pattern, start_ps, scene)
 
     def _choose(self, choices: Sequence[ChoiceT], chances: Sequence[float]) -> ChoiceT:

@@ -13,13 +13,13 @@ assumed of the state in between: failed pulses, ions that emit twice or never, n
 from __future__ import annotations
 
 import cmath
+import functools
 import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labctl.errors import ConfigError
 from labctl.sim.played import OpenGate, PlayedPulse
@@ -57,6 +57,7 @@ class Emission(NamedTuple):
     bra: State
 
 
+@functools.lru_cache(maxsize=64)
 def emission(alpha: float, branching: tuple[float, float, float], phase_rad: float) -> Emission:
     """D goes to P3/2 with probability ``alpha`` and on to S (with a photon), D5/2 or D3/2; S and M do not see the pulse."""
     to_s, to_d52, to_d32 = branching
@@ -111,24 +112,27 @@ class TwoRounds:
     emissions: tuple[Emission, Emission]
     pulses_ps: tuple[tuple[tuple[int, int], tuple[int, int]], tuple[tuple[int, int], tuple[int, int]]]
 
-    def patterns(self) -> list[str]:
-        """All patterns with a click, one digit per gate, most clicks last."""
-        every = ("".join(digits) for digits in itertools.product("01", repeat=len(self.gates)))
-        return sorted((pattern for pattern in every if "1" in pattern), key=lambda p: (p.count("1"), p[::-1]))
+    def odds(self) -> dict[str, float]:
+        """Probability of each click pattern, one digit per gate, averaged over optical phases; but for that without clicks."""
+        early = [(digits, self._weighed(0, digits, (False, False))) for digits in self._all_digits(0)]
+        late = {
+            clicked: [(digits, self._weighed(1, digits, clicked)) for digits in self._all_digits(1)]
+            for clicked in ((False, False), (False, True), (True, False), (True, True))
+        }
+        found: dict[str, float] = {}
+        for digits, first in early:
+            for more, second in late[self._clicked(0, digits)]:
+                pattern = ["0"] * len(self.gates)
+                for places, shown in zip(self.places, (digits, more), strict=True):
+                    for place, digit in zip(places, shown, strict=True):
+                        pattern[place] = digit
+                found["".join(pattern)] = self._chance(first, second)
+        del found["0" * len(self.gates)]
+        return found
 
     def probability(self, pattern: str) -> float:
-        """Probability of a click pattern, averaged over optical phases."""
-        shown: list[list[Response]] = []
-        clicked = (False, False)
-        for number, outlook in enumerate(self.rounds):
-            digits = self._digits(number, pattern)
-            seen = [self._shown(number, detector, clicked)[2] for detector in (0, 1)]
-            for (detector, _), digit in zip(outlook.gates, digits, strict=True):
-                if digit == "1":
-                    seen[detector] = click(self._shown(number, detector, clicked))
-            shown.append(seen)
-            clicked = self._clicked(number, digits)
-        return self._chance(self._weights(*shown[0]), self._weights(*shown[1]))
+        """Probability of one of these patterns."""
+        return self.odds()[pattern]
 
     def way_probability(self, ways: Ways) -> float:
         """Probability of what the detectors did, cause by cause."""
@@ -154,6 +158,18 @@ class TwoRounds:
     def after_second(self, state: State, ways: Ways, phase_rad: float) -> State:
         """Unnormalised joint state after the second pulse, of the one before it."""
         return emitted(state, *self.emissions, self.weights(1, ways), phase_rad)
+
+    def _all_digits(self, number: int) -> list[str]:
+        return ["".join(digits) for digits in itertools.product("01", repeat=len(self.rounds[number].gates))]
+
+    def _weighed(self, number: int, digits: str, clicked: tuple[bool, bool]) -> Interference:
+        """Weight of the clicks of one round, whatever caused them, after those of the round before."""
+        shown = [self._shown(number, detector, clicked) for detector in (0, 1)]
+        seen = [one[2] for one in shown]
+        for (detector, _), digit in zip(self.rounds[number].gates, digits, strict=True):
+            if digit == "1":
+                seen[detector] = click(shown[detector])
+        return self._weights(*seen)
 
     def _digits(self, number: int, pattern: str) -> str:
         return "".join(pattern[place] for place in self.places[number])
@@ -227,14 +243,10 @@ class TwoRoundModel:
             branching = (atom.p32_to_s12, atom.p32_to_d52, atom.p32_to_d32)
             begin, end = first.start_ps + first.duration_ps, second.start_ps
             stays = self._in_d(node, reading, arm, begin, end)
-            quiet = np.zeros(LEVELS)
-            quiet[: len(emitter.others)] = emitter.others
-            quiet[D] += emitter.dark
-            share = 1 - emitter.bright
-            excited = alpha * atom.p32_to_s12
-            again.append(
-                (float(stays @ quiet) / share * excited if share > 0 else 0.0, float(stays[S]) * excited)
-            )
+            there = emitter.dark * stays[D]  # at the second pulse, without a photon before
+            there += math.fsum(one * stay for one, stay in zip(emitter.others, stays, strict=False))
+            excited, quiet = alpha * atom.p32_to_s12, 1 - emitter.bright
+            again.append((there / quiet * excited if quiet > 0 else 0.0, stays[S] * excited))
             emitters.append(emitter)
             emissions.append(emission(alpha, branching, 2 * math.pi * second.phase_turns))
         rounds = [
@@ -304,30 +316,28 @@ class TwoRoundModel:
         quiet = (1 - window.noise) * (1 - d.afterpulse * share)
         return responses(Window(1 - quiet, window.seen, window.overlap))
 
-    def _in_d(
-        self, node: int, reading: Reading, arm: ArmState, begin_ps: int, end_ps: int
-    ) -> NDArray[np.float64]:
+    def _in_d(self, node: int, reading: Reading, arm: ArmState, begin_ps: int, end_ps: int) -> list[float]:
         """Probability to be in D5/2 (m = -5/2) at ``end_ps``, for each level at ``begin_ps``: pulses in between, decay."""
         m, light = self._p.memory, arm.light
-        moved = np.eye(LEVELS)
         acts = [
             (pulse, other)
             for beam, other in (("qubit_729", D), ("raman_393", M))
             for pulse in reading.beams[node].get(beam, ())
             if begin_ps <= pulse.start_ps < end_ps
         ]
-        for pulse, other in sorted(acts, key=lambda act: act[0].start_ps):
+        chance = [0.0] * LEVELS
+        chance[D] = math.exp(-(end_ps - begin_ps) / 1e12 / self._p.atom.d52_lifetime_s)
+        for pulse, other in sorted(acts, key=lambda act: -act[0].start_ps):
             if other == D:
                 share = self._model.flipped(pulse, arm)
             else:
                 rabi = math.pi / m.pi_time_s * (1 + m.angle_error) * light.raman.power * pulse.amplitude
                 offset_hz = m.light_shift_hz - pulse.frequency_hz - light.raman.detuning_hz
                 share = flop(rabi, offset_hz, pulse.duration_ps / 1e12)
-            step = np.eye(LEVELS)
-            step[[S, other], [S, other]] = 1 - share
-            step[[S, other], [other, S]] = share
-            moved = step @ moved
-        return moved[D] * math.exp(-(end_ps - begin_ps) / 1e12 / self._p.atom.d52_lifetime_s)
+            stays, moves = chance[S], chance[other]
+            chance[S] = (1 - share) * stays + share * moves
+            chance[other] = share * stays + (1 - share) * moves
+        return chance
 
 
 def twice(reading: Reading) -> bool:

@@ -246,11 +246,11 @@ def test_the_phase_matters_only_as_far_as_it_moves_between_the_two_photons(separ
     diffusion = 6000.0**2 * 0.1 * 1e-3  # of 10 km, keeping its sign for 1 ms
     body, single = attempt(0.5, separation), played(link.attempt(0.05, FLIGHT, 60 * ns, 4 * ns))
     two, one = [], []
-    for n in range(1, 301):
+    for n in range(1, 151):
         two.append(coherence(pair(lab, body, "1010", n * SECOND)))
         lab.play_given(single, "10", n * SECOND + SECOND // 2)
         one.append(coherence(lab.true_qubits()))
-    assert abs(np.mean(one)) < 0.15
+    assert abs(np.mean(one)) < 0.2
     assert np.mean(two).real == pytest.approx(0.96 * math.exp(-diffusion * separation / 2e12), abs=0.08)
 
 
