@@ -135,11 +135,24 @@ def test_vcd_of_the_link_shows_one_pass_with_its_tones() -> None:
         (349_479 * ns, 349_539 * ns),
     ]
     assert dump.on("bob.qubit_729") == [(315 * us, 325 * us), (375 * us, 380 * us)]
+    assert dump.on("blocks.cooling") == [(0, 295 * us)] and dump.on("blocks.attempt") == [
+        (295 * us, 375 * us)
+    ]
+    assert dump.on("blocks.readout") == [(380 * us, 880 * us)]
     assert dump.value("alice.reference_393_turns", 70 * us) == 0.25
     assert dump.value("alice.reference_393_turns", 80 * us) == 0.0
     assert dump.value("alice.excite_854_amplitude", 325 * us) == pytest.approx(0.27056, abs=1e-5)
     with pytest.raises(ScheduleError, match="no case 'psi'"):
         vcd(link(), LINES_OF_LINK, {"herald": "psi"})
+
+
+def test_vcd_marks_blocks_of_loops_turn_by_turn() -> None:
+    turn = Series((Wait(3), Series((Pulse("n.l", 5),), "flash"), Wait(2)), "turn")
+    dump = Dump(vcd(Schedule("s", Series((Wait(10), Repeat(2, turn)))), {}))
+    assert dump.on("blocks.flash") == [(13, 18), (23, 28)] and dump.on("blocks.turn") == [(10, 30)]
+    assert dump.names.keys() == {"!", '"', "#"}
+    dump = Dump(vcd(Schedule("s", Repeat(2000, turn)), {}))
+    assert [*dump.names.values()] == ["n.l"]
 
 
 def test_vcd_of_many_lines_has_distinct_codes() -> None:
@@ -350,7 +363,8 @@ def test_another_vcd_reader_reads_it(schedule: Schedule) -> None:
                 assert token.time_change >= time
                 time = token.time_change
             case TokenKind.CHANGE_SCALAR if token.scalar_change.value == "1":
-                rises[names[token.scalar_change.id_code]] += 1
+                name = names[token.scalar_change.id_code]
+                rises[name] = rises.get(name, 0) + 1
             case _:
                 pass
     assert time == timeline.total_ps
@@ -358,3 +372,4 @@ def test_another_vcd_reader_reads_it(schedule: Schedule) -> None:
         starts = timeline.start_ps[timeline.line == index]
         stops = starts + timeline.duration_ps[timeline.line == index]
         assert rises[name] == 1 + int((starts[1:] > stops[:-1]).sum())
+    assert rises["blocks.readout"] == 1
