@@ -6,6 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -68,6 +69,7 @@ WANDER = 1e-3
 """Odds hold, in virtual time, until slow wandering has changed them by this share (rms)."""
 LONGEST_CALM_S = 20.0
 """No odds hold longer than this."""
+WIRE_STATE = attrgetter("bias_a", "trigger_v", "enabled", "latched", "peak_efficiency", "dark_rate_hz")
 
 
 class Scene(NamedTuple):
@@ -76,6 +78,21 @@ class Scene(NamedTuple):
     arms: tuple[ArmState, ArmState]
     detectors: tuple[Detector, Detector]
     lights: tuple[NodeLight, NodeLight]
+
+
+class Kept(NamedTuple):
+    """A scene in which only slow wandering goes on, and what the instruments were then.
+
+    touched:           see ``Laboratory._touched``
+    quanta:            phonon numbers of both ions at an attempt, rounded
+    from_ps, until_ps: laboratory time for which it is good
+    """
+
+    scene: Scene
+    touched: tuple[Any, ...]
+    quanta: tuple[float, float]
+    from_ps: int
+    until_ps: int
 
 
 class Laboratory(LaboratoryBase):
@@ -138,6 +155,9 @@ class Laboratory(LaboratoryBase):
         self._gates = MidpointGates(p, self.rng("gates"), self._phase.walk, self._counters, self._tagger)
         self._parts = self._name_parts()
         self._drifted_s = 0.0
+        self._kept: Kept | None = None
+        self._told: tuple[Outlook | TwoRounds, dict[str, float]] | None = None
+        """The odds told last, and of what."""
         self._held: tuple[Scene, int] | None = None
         """What the core was last told odds of, and until when (ps)."""
         self._calm_s = self._calm_span_s()
@@ -258,11 +278,13 @@ class Laboratory(LaboratoryBase):
         """Odds of the click patterns of one attempt from the instruments' state now."""
         with self.lock:
             scene = self._look(start_ps / 1e12)
-            patterns = self._outlook(self._readings.of(body), scene).odds()
-            calm_s = self._calm_s if self._steady() else self._slice_s
-            until_ps = start_ps + round(calm_s * 1e12)
+            outlook = self._outlook(self._readings.of(body), scene)
+            if self._told is None or self._told[0] is not outlook:
+                self._told = outlook, outlook.odds()
+            kept = self._kept
+            until_ps = start_ps + round(self._slice_s * 1e12) if kept is None else kept.until_ps
             self._held = scene, until_ps
-            return Odds(patterns, until_ps)
+            return Odds(self._told[1], until_ps)
 
     def play_given(self, body: Segment, pattern: str, start_ps: int) -> dict[str, Clicks]:
         """Play an attempt given its click pattern: click times, and the joint state of the ions."""
@@ -379,6 +401,16 @@ class Laboratory(LaboratoryBase):
 
     def _survey(self, time_s: float) -> Scene:
         """The same without letting the detectors' background click."""
+        self._phase.advance(time_s)
+        time_ps = round(time_s * 1e12)
+        kept = self._kept
+        if (
+            kept is not None
+            and kept.from_ps <= time_ps < kept.until_ps
+            and kept.touched == self._touched()
+            and kept.quanta == self._quanta(kept.scene.lights)
+        ):
+            return kept.scene
         drifted = time_s - self._drifted_s
         if drifted >= DRIFT_STEP_S:
             for bench, coupling in zip(self._benches, self._couplings, strict=True):
@@ -387,9 +419,27 @@ class Laboratory(LaboratoryBase):
             for polariser in self._polarisers:
                 polariser.advance(time_s, drifted)
             self._drifted_s = time_s
-        self._phase.advance(time_s)
         arms = self._arm(0), self._arm(1)
-        return Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
+        scene = Scene(arms, self._detectors(arms), (arms[0].light, arms[1].light))
+        self._kept = None
+        if self._steady():
+            until_ps = time_ps + round(self._calm_s * 1e12)
+            self._kept = Kept(scene, self._touched(), self._quanta(scene.lights), time_ps, until_ps)
+        return scene
+
+    def _touched(self) -> tuple[Any, ...]:
+        """What a scene depends on beside time: nobody touched an instrument as long as it is equal."""
+        return (
+            *(bench.state() for bench in self._benches),
+            *(polariser.state() for polariser in self._polarisers),
+            *map(WIRE_STATE, self._nanowires),
+            *(motion.block_s["reset_854"] for motion in self._atoms.motion),
+        )
+
+    def _quanta(self, lights: tuple[NodeLight, NodeLight]) -> tuple[float, float]:
+        """Phonon numbers at an attempt, to 0.001: the same again and again as long as the ions are cooled."""
+        first, second = self._atoms.motion
+        return round(first.prepared_quanta(lights[0]), 3), round(second.prepared_quanta(lights[1]), 3)
 
     def _scene(self, time_ps: int) -> Scene:
         """The laboratory within an attempt loop: what its odds were told of, as long as they hold."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,16 @@ from simulated_hw.world.parts_vacuum import VacuumChamber
 COOL, QUBIT, REFERENCE, PUMP = range(4)
 """Channels of a node's AOM driver, from 0: 397 nm cooling, 729 nm, 393 nm reference, 527 nm converter pump."""
 WAVELENGTHS_NM = (397, 866, 854, 729, 393)
+LASER_STATE = attrgetter(
+    "emission", "current_a", "piezo_v", "temperature_k", "lock_enabled", "locked", "_drift_hz"
+)
+RF_STATE = attrgetter("frequency_hz", "power_dbm", "signal_on", "amplifier_on")
+BODY_STATE = attrgetter("enabled", "setpoint_k", "temperature_k")
+COIL_STATE = attrgetter("set_v", "limit_a", "on", "connected", "flowing_a")
+SEED_STATE = attrgetter(
+    "emission", "interlock_closed", "power_setpoint_w", "offset_setpoint_m", "_power_w", "offset_m"
+)
+"""Everything of a part that its light depends on; all of it stays as it is until the part is advanced or touched."""
 
 
 class Beam(NamedTuple):
@@ -107,6 +118,18 @@ class Bench:
             and self.coil.steady()
             and self.oven.steady()
             and self.etalon.steady()
+        )
+
+    def state(self) -> tuple[Any, ...]:
+        """All that the light depends on: as long as it is equal nobody touched a part, and none was advanced."""
+        return (
+            *map(LASER_STATE, self.lasers.values()),
+            *map(RF_STATE, self.aom),
+            SEED_STATE(self.pump_seed),
+            COIL_STATE(self.coil),
+            BODY_STATE(self.oven),
+            BODY_STATE(self.etalon),
+            self.shutter_397.opened,
         )
 
     def light(self) -> NodeLight:

@@ -47,6 +47,10 @@ class Polariser:
         """Whether the paddles stand still."""
         return self.paddles.targets_rad == self.paddles.angles_rad
 
+    def state(self) -> tuple[float, ...]:
+        """Where the paddles are and where they are going."""
+        return (*self.paddles.angles_rad, *self.paddles.targets_rad)
+
     def share(self) -> float:
         """Share of the light that passes the polariser."""
         key = tuple(self.paddles.angles_rad)
