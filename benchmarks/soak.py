@@ -1,11 +1,13 @@
 """A soak: every driver on its simulated instrument, every signal read at 10 Hz, wire faults at random; what leaks, what stays hidden.
 
-The instruments live in one process (TCP, VISA, pseudo-terminals, ZeroMQ, gRPC), hub, host and drivers in another. Of both
-the open descriptors, threads and resident memory are written down every 10 s. ``python benchmarks/soak.py [--seconds N]
-[--seed S] [--log FILE]`` ends with exit code 1 if descriptors or threads grew, if a fault that broke communication left no
-event, or if a device did not come back; in runs of two minutes and more also if memory grew by more than 1 MB/min after the
-first third, or if a signal of a device that was well was read less often than 10 Hz allows by more than a tenth (which is not
-judged on a machine that was busy with something else). ``--log`` gets every event but plain readings, as JSON lines.
+All of ``labctl drivers`` take part, the bench generator in each of its dialects. As in a lab, the drivers live in hosts, each a
+process (three), and the instruments in processes of their own (one for the NI card's gRPC server, one for the others: TCP, VISA,
+pseudo-terminals, ZeroMQ); the hub and what watches the events are here. Of each process the open descriptors, threads,
+resident memory and processor time are written down every 10 s. ``python benchmarks/soak.py [--seconds N] [--seed S]
+[--log FILE]`` ends with exit code 1 if descriptors or threads grew, if a fault that broke communication left no event, if a
+device did not come back, or if events were lost; in runs of a minute and more also if a signal of a device that was well was
+read at less than 95 % of 10 Hz, or of what its instrument's own protocol allows; of two minutes and more also if the memory of
+a process grew by more than 1 MB/min after the first third. ``--log`` gets every event but plain readings, as JSON lines.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TextIO
+from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.soaking.instruments import Instruments, usage
-from benchmarks.soaking.watched import POLL_S, Watched
+from benchmarks.soaking import hosts, instruments
+from benchmarks.soaking.child import Child, usage
+from benchmarks.soaking.hosts import POLL_S, polled_every
+from benchmarks.soaking.instruments import GROUPS
+from benchmarks.soaking.watched import Watched
 from labctl.bus.events import Publisher, Subscriber
-from labctl.bus.host import Host
 from labctl.bus.hub import Hub
 from labctl.sim.faults import HAS_NO_MEANING, KINDS
 
@@ -40,12 +44,14 @@ AT_ONCE = 6
 """So many instruments have a fault at the same time."""
 COMES_BACK_S = 30.0
 SLOPE_MB_PER_MIN = 1.0
-LEAST_PART = 0.9
+LEAST_PART = 0.95
 """A signal of a device that is well is read at this part of its rate at least."""
-BUSY_LOAD = 1.5
-"""Load average per processor above which other work takes the time that readings need; the soak itself makes about 1."""
-JUDGED_FROM_S = 120.0
-"""A shorter run says nothing about the slope of memory, and little about rates."""
+RATES_FROM_S, SLOPE_FROM_S = 60.0, 120.0
+"""A shorter run says little about rates, and nothing about the slope of memory."""
+HOSTS = 3
+"""So many processes share the devices, as the nodes of a lab do."""
+Used = dict[str, dict[str, float]]
+"""Process -> what it uses."""
 APPLICABLE = {
     "tcp": tuple(KINDS),
     "visa": tuple(KINDS),
@@ -79,24 +85,34 @@ class Soak:
         self.rng = random.Random(seed)
         self.log = log
         self.violations: list[str] = []
-        self.samples: list[tuple[float, dict[str, float], dict[str, float]]] = []
+        self.samples: list[tuple[float, Used]] = []
         self.faults: list[Fault] = []
         self.active: list[Fault] = []
         self.broke = 0
-        self.instruments = Instruments()
         self.devices: dict[str, Watched] = {}
-        drivers: dict[str, str] = {}
-        for instrument, driver, address in self.instruments.devices:
-            name = f"soak.{driver.partition(':')[2]}"
-            self.devices[name] = Watched(name, instrument, address)
-            drivers[name] = driver
+        self.serving: dict[str, Child] = {}
+        """Instrument -> the process that serves it."""
+        self.hosting: dict[str, Child] = {}
+        """Device -> the process that has its driver."""
         self.hub = Hub("tcp://127.0.0.1:0").start()
         address = self.hub.addresses.registry
         self.events = Subscriber(address, ("device.", "signal.", "fault.", "host."))
         self.publisher = Publisher("soak")
         self.publisher.connect(self.hub.addresses.publish)
-        hosted = [one.hosted(drivers[name]) for name, one in self.devices.items()]
-        self.host = Host("soak", hosted, address).start()
+        self.children: list[Child] = []
+        for group in GROUPS:
+            self.children.append(Child(group, Path(instruments.__file__), group))
+            for name, instrument, driver, where in self.children[-1].first:
+                period_s, slower = polled_every(driver)
+                self.serving[instrument] = self.children[-1]
+                device = f"soak.{name}"
+                self.devices[device] = Watched(device, instrument, driver, where, 1 / period_s, slower)
+        for number in range(HOSTS):
+            some = [*self.devices.values()][number::HOSTS]
+            wanted = json.dumps([(one.name, one.driver, one.address) for one in some])
+            node = f"soak_{number + 1}"
+            self.children.append(Child(f"drivers {number + 1}", Path(hosts.__file__), node, address, wanted))
+            self.hosting.update({one.name: self.children[-1] for one in some})
         self.started = time.monotonic()
         schemes = {one.instrument: one.address.partition(":")[0] for one in self.devices.values()}
         self.pairs = [(name, kind) for name, scheme in schemes.items() for kind in APPLICABLE[scheme]]
@@ -107,24 +123,28 @@ class Soak:
         try:
             self._settle("before the faults")
             begun = time.monotonic()
-            for one in self.devices.values():
-                one.undisturbed(True)
+            for host in {*self.hosting.values()}:
+                host.ask("begin", [*self.devices])
+            self._undisturbed([*self.devices.values()], True)
             third_s, end_s = begun + self.seconds / 3, begun + self.seconds
             self._faults_until(third_s)
             self._cure()
             first = self._settle("after the first third")
             self._faults_until(end_s)
             self._cure()
-            for one in self.devices.values():
-                one.undisturbed(False)
+            self._undisturbed([*self.devices.values()], False)
+            ran_s = time.monotonic() - begun
+            for host in {*self.hosting.values()}:
+                for name, counts in host.ask("counts", [*self.devices]).items():
+                    self.devices[name].learn(counts, ran_s)
             last = self._settle("at the end", first)
             self._judge(first, last)
         finally:
-            self.host.close()
+            for child in reversed(self.children):
+                child.close()
             self.publisher.close()
             self.events.close()
             self.hub.close()
-            self.instruments.close()
         print(self.table())
         return 1 if self.violations else 0
 
@@ -156,6 +176,16 @@ class Soak:
     def _of(self, instrument: str) -> list[Watched]:
         return [one for one in self.devices.values() if one.instrument == instrument]
 
+    def _undisturbed(self, devices: list[Watched], is_so: bool) -> None:
+        """Whether readings of devices count for their rates from now on."""
+        for host in {self.hosting[one.name] for one in devices}:
+            host.ask("undisturbed", [one.name for one in devices], is_so)
+
+    def _raised(self, devices: list[Watched]) -> int:
+        """How many errors their drivers have raised."""
+        names = [one.name for one in devices]
+        return sum(host.ask("raised", names) for host in {self.hosting[name] for name in names})
+
     def _on(self, instrument: str, kind: str) -> None:
         amount = {
             "drop": float(self.rng.randint(1, 5)),
@@ -171,14 +201,13 @@ class Soak:
             kind,
             amount,
             time.monotonic() + self.rng.uniform(1.5, 4.0),
-            sum(one.raised.total() for one in watched),
+            self._raised(watched),
             sum(one.told["lost"] + one.told["error"] for one in watched),
         )
-        for one in watched:
-            one.undisturbed(False)
+        self._undisturbed(watched, False)
         said = {"kind": kind, "amount": amount, "on": True, "devices": [one.name for one in watched]}
         self.publisher.publish(f"fault.{instrument}", said)
-        self.instruments.ask("on", instrument, kinds)
+        self.serving[instrument].ask("on", instrument, kinds)
         self.faults.append(fault)
         self.active.append(fault)
 
@@ -189,7 +218,7 @@ class Soak:
             self._off(fault)
 
     def _off(self, fault: Fault) -> None:
-        self.instruments.ask("off", fault.instrument)
+        self.serving[fault.instrument].ask("off", fault.instrument, [])
         self.publisher.publish(f"fault.{fault.instrument}", {"kind": fault.kind, "on": False})
         fault.off_at = time.monotonic()
 
@@ -199,10 +228,9 @@ class Soak:
         if waited_s < 1.0 or (waited_s < COMES_BACK_S and not all(one.well for one in watched)):
             return
         self.active.remove(fault)
-        for one in watched:
-            one.undisturbed(one.well)
+        self._undisturbed([one for one in watched if one.well], True)
         what = f"{fault.kind} ({fault.amount:g}) on {fault.instrument}"
-        raised = sum(one.raised.total() for one in watched) - fault.errors
+        raised = self._raised(watched) - fault.errors
         told = sum(one.told["lost"] + one.told["error"] for one in watched) - fault.events
         self.broke += raised > 0
         if raised and not told:
@@ -236,14 +264,15 @@ class Soak:
             if time.monotonic() - self.started > SAMPLE_S * (len(self.samples) + 1):
                 self._sample()
 
-    def _sample(self) -> tuple[dict[str, float], dict[str, float]]:
-        drivers, instruments = usage(), self.instruments.ask("usage")
+    def _sample(self) -> None:
         since_s = time.monotonic() - self.started
-        self.samples.append((since_s, drivers, instruments))
-        print(f"{since_s:6.0f} s  drivers {brief(drivers)}  instruments {brief(instruments)}", flush=True)
-        return drivers, instruments
+        self.samples.append((since_s, self._used()))
+        print(f"{since_s:6.0f} s  {brief(self.samples[-1][1])}", flush=True)
 
-    def _settle(self, when: str, before: Any = None) -> tuple[dict[str, float], dict[str, float]]:
+    def _used(self) -> Used:
+        return {"hub and watcher": usage(), **{child.name: child.ask("usage") for child in self.children}}
+
+    def _settle(self, when: str, before: Used | None = None) -> Used:
         """Wait until every device is ready, and descriptors and threads are what they were ``before``."""
         end = time.monotonic() + COMES_BACK_S
         while not all(one.well for one in self.devices.values()) and time.monotonic() < end:
@@ -253,34 +282,32 @@ class Soak:
                 self.violations.append(f"{when}: {one.name} is {one.state or 'unheard of'} ({one.reason})")
         self._watch(2.0)
         while True:
-            now = usage(), self.instruments.ask("usage")
+            now = self._used()
             if before is None or not grown(before, now) or time.monotonic() > end:
-                print(f"{when}: drivers {brief(now[0])}, instruments {brief(now[1])}", flush=True)
+                print(f"{when}: {brief(now)}", flush=True)
                 return now
             self._watch(0.5)
 
     # the verdict
 
-    def _judge(self, first: Any, last: Any) -> None:
+    def _judge(self, first: Used, last: Used) -> None:
         self.violations += grown(first, last)
         if self.events.lost:
             self.violations.append(f"events were lost on the way: {self.events.lost}")
-        if self.seconds >= JUDGED_FROM_S:
-            load = os.getloadavg()[1] / (os.cpu_count() or 1)
-            if load > BUSY_LOAD:
-                print(f"rates are not judged: this machine had {load:.1f} runnable processes per processor")
-            else:
-                self.violations += self._too_slow()
-            for which, name in enumerate(("drivers", "instruments")):
-                slope = self.slope(which)
-                print(f"memory of the {name} after the first third: {slope:+.2f} MB/min")
+        if self.seconds >= RATES_FROM_S:
+            self.violations += self._too_slow()
+        if self.seconds >= SLOPE_FROM_S:
+            for name in last:
+                slope = self.slope(name)
                 if slope > SLOPE_MB_PER_MIN:
-                    self.violations.append(f"memory of the {name} grows by {slope:.2f} MB/min")
+                    self.violations.append(f"memory of the process {name!r} grows by {slope:.2f} MB/min")
 
-    def slope(self, which: int) -> float:
+    def slope(self, process: str) -> float:
         """Growth of resident memory after the first third, MB/min, by least squares."""
         late = [sample for sample in self.samples if sample[0] >= self.seconds / 3]
-        points = [(t / 60, used[which]["rss_mb"]) for t, *used in late]
+        points = [(t / 60, used[process]["rss_mb"]) for t, used in late]
+        if len(points) < 2:
+            return 0.0
         mean_t, mean_y = (sum(column) / len(points) for column in zip(*points, strict=True))
         over = sum((t - mean_t) ** 2 for t, _ in points)
         return sum((t - mean_t) * (y - mean_y) for t, y in points) / over
@@ -290,22 +317,38 @@ class Soak:
         ran_s = time.monotonic() - self.started
         lines = ["readings per second of each signal, while its device was well and no fault was on:"]
         for one in self.devices.values():
-            rates = ", ".join(f"{name} {rate:.2f}" for name, rate in one.rates().items())
+            rates = ", ".join(f"{name} {rate:.2f}" for name, rate in one.rates.items())
             lines += textwrap.wrap(f"{one.name}: {rates}", 110, subsequent_indent="  ")
         lines.append(
-            f"\n{'device':28} {'over':8} {'signals':>7} {'least Hz':>8} {'mean Hz':>8} {'raised':>7} {'events':>7} {'lost':>5} {'ready':>6}"
+            f"\n{'device':31} {'over':8} {'signals':>7} {'wanted':>7} {'least':>6} {'mean':>6} {'of run':>6} {'total':>6}"
+            f" {'raised':>6} {'events':>6} {'lost':>5} {'ready':>5}"
         )
         for one in self.devices.values():
-            rates = [*one.rates().values()] or [0.0]
             lines.append(
-                f"{one.name:28} {one.address.partition(':')[0]:8} {len(one.answers):7} {min(rates):8.2f} {fmean(rates):8.2f} "
-                f"{one.raised.total():7} {one.told['error']:7} {one.told['lost']:5} {one.told['ready']:6}"
+                f"{one.name:31} {one.address.partition(':')[0]:8} {len(one.rates):7} {one.wanted_hz:7.2f} {one.least[0]:6.2f}"
+                f" {fmean(one.rates.values() or [0.0]):6.2f} {one.well_part:6.0%} {one.total_hz:6.2f}"
+                f" {one.raised:6} {one.told['error']:6} {one.told['lost']:5} {one.told['ready']:5}"
             )
+        lines.append(
+            "wanted, least, mean: readings per second of a signal while its device was well, the part of the run that was;"
+            " total: over all of it"
+        )
         lines += [
-            f"{one.name} is read {one.fastest_hz:.2f} times a second at most: {one.slower}"
+            f"{one.name} is read {one.wanted_hz:.2f} times a second, not {1 / POLL_S:g}: {one.slower}"
             for one in self.devices.values()
             if one.slower
         ]
+        lines.append("\nprocess            processor  memory, its growth after the first third")
+        (first_s, first), (last_s, last) = self.samples[0], self.samples[-1]
+        for name, used in last.items():
+            busy = (used["cpu_s"] - first[name]["cpu_s"]) / max(last_s - first_s, 1e-9)
+            lines.append(f"{name:18} {busy:8.1%}  {used['rss_mb']:6.1f} MB  {self.slope(name):+.2f} MB/min")
+        cores = sum(used["cpu_s"] - first[name]["cpu_s"] for name, used in last.items()) / max(
+            last_s - first_s, 1e-9
+        )
+        lines.append(
+            f"{'all':18} {cores:8.1%}  of one of {os.cpu_count()} processors; load average {os.getloadavg()[1]:.1f}"
+        )
         rate, signal = self.slowest()
         lines.append(f"least rate, of those that can be read at {1 / POLL_S:g} Hz: {rate:.2f} Hz ({signal})")
         kinds = Counter(fault.kind for fault in self.faults)
@@ -319,37 +362,34 @@ class Soak:
     def slowest(self) -> tuple[float, str]:
         """The signal read least often, of the devices whose protocol allows 10 Hz."""
         return min(
-            (rate, f"{one.name}.{signal}")
-            for one in self.devices.values()
-            if not one.slower
-            for signal, rate in (one.rates() or {"?": 0.0}).items()
+            (one.least[0], f"{one.name}.{one.least[1]}") for one in self.devices.values() if not one.slower
         )
 
     def _too_slow(self) -> list[str]:
         """Devices with a signal that was read less often than it can be."""
-        found: list[str] = []
-        for one in self.devices.values():
-            for signal, rate in one.rates().items():
-                if rate < LEAST_PART * one.fastest_hz:
-                    found.append(
-                        f"{one.name}.{signal} was read at {rate:.2f} Hz, not {one.fastest_hz:.2f}; is this machine busy with something else?"
-                    )
-                    break
-        return found
+        return [
+            f"{one.name}.{one.least[1]} was read at {one.least[0]:.2f} Hz, not {one.wanted_hz:.2f};"
+            f" is this machine busy with something else? (load average {os.getloadavg()[1]:.1f})"
+            for one in self.devices.values()
+            if one.least[0] < LEAST_PART * one.wanted_hz
+        ]
 
 
-def brief(used: dict[str, float]) -> str:
-    """A process in few words."""
-    return f"{used['descriptors']:.0f} descriptors, {used['threads']:.0f} threads, {used['rss_mb']:.1f} MB"
+def brief(used: Used) -> str:
+    """Processes in few words."""
+    return "; ".join(
+        f"{name}: {of['descriptors']:.0f} fd {of['threads']:.0f} th {of['rss_mb']:.1f} MB"
+        for name, of in used.items()
+    )
 
 
-def grown(before: Any, after: Any) -> list[str]:
+def grown(before: Used, after: Used) -> list[str]:
     """Which counts are higher than before."""
     return [
-        f"{name}: {was[what]:.0f} {what} became {now[what]:.0f}"
-        for name, was, now in zip(("drivers", "instruments"), before, after, strict=True)
+        f"{name}: {before[name][what]:.0f} {what} became {now[what]:.0f}"
+        for name, now in after.items()
         for what in ("descriptors", "threads")
-        if now[what] > was[what]
+        if now[what] > before[name][what]
     ]
 
 

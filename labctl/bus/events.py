@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from labctl.bus.channel import Channel
-from labctl.bus.sockets import Again, publisher, receive_now, send_now, subscriber
+from labctl.bus.sockets import Again, has_message, publisher, receive_now, send_now, subscriber
 from labctl.bus.wire import WIRE_VERSION, Codec, Event, convert
 from labctl.clock import SystemClock, wall_time
 from labctl.errors import BusError, NoHubError, WireError
@@ -76,7 +76,7 @@ class Publisher:
     def _greet(self) -> None:
         """What newcomers want; others who get it too know the numbers and drop it."""
         wanted: list[bytes] = []
-        while (word := receive_now(self._socket)) is not None:
+        while has_message(self._socket) and (word := receive_now(self._socket)) is not None:
             if word[0][:1] == b"\x01":
                 wanted.append(word[0][1:])
         for message in self._kept.values() if wanted else ():

@@ -37,6 +37,8 @@ AFTER_SET_S = 0.05
 """How long after a set not_ready() is asked, s: a client that sets again and again is not slowed down by it."""
 WIRE_S = 50e-6
 """What took less was known already, and not asked on any wire, s."""
+LOOK_S = 1e-3
+"""How often, while it polls, a lane looks whether a request has come, s."""
 UPKEEP = ""
 """On the agenda, beside the signals to poll: connecting, or asking whether it is ready."""
 
@@ -219,12 +221,15 @@ class DeviceLane(Lane):
         """Read signals, one after the other; leaves the rest for later when somebody asks for something."""
         device = self.device
         self._ask_ahead(names)
+        looked = self._answered
         for name in names:
             if not self._connected:
                 return
             self._poll(name)
-            if self._asked and (self._order is not None or self._stopping or self.called()):
-                break
+            if self._asked and self._answered - looked > LOOK_S:
+                looked = self._answered
+                if self._order is not None or self._stopping or self.called():
+                    break
         device.forget()
 
     def _ask_ahead(self, names: Sequence[str]) -> None:

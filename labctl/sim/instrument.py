@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 from labctl.sim.faults import Faults
 
 Send = Callable[[bytes], None]
+MOST_RECENT = 1000
+"""Different lines an instrument of text lines remembers."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -104,6 +106,8 @@ class LineInstrument(SimInstrument):
     longest_line: ClassVar[int] = 65536
     """Longer lines are thrown away as garbage, as an instrument's buffer would."""
     _patterns: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = ()
+    _recent: ClassVar[dict[str, tuple[str, tuple[Any, ...]]]] = {}
+    """Lines that came lately: the method that answers, and its arguments."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the ``@on`` methods of the class and its bases."""
@@ -115,14 +119,23 @@ class LineInstrument(SimInstrument):
                 if pattern is not None:
                     found[name] = pattern
         cls._patterns = tuple((pattern, name) for name, pattern in found.items())
+        cls._recent = {}
 
     def answer(self, line: str) -> str | None:
         """The reply to one line."""
+        method, arguments = self._recent.get(line) or self._match(line)
+        return getattr(self, method)(*arguments)
+
+    def _match(self, line: str) -> tuple[str, tuple[Any, ...]]:
+        """The method that answers a line, and its arguments."""
         for pattern, name in self._patterns:
             match = pattern.fullmatch(line)
             if match is not None:
-                return getattr(self, name)(*match.groups())
-        return self.unknown(line)
+                if len(self._recent) >= MOST_RECENT:
+                    self._recent.clear()
+                self._recent[line] = name, match.groups()
+                return self._recent[line]
+        return "unknown", (line,)
 
     @abstractmethod
     def unknown(self, line: str) -> str | None:

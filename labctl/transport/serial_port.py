@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from labctl.errors import NotConnectedError
 from labctl.transport.base import Transport
+
+STEP_S = 0.01
+"""Times waited are multiples of it, as pyserial sets up the whole port for each new one, s."""
 
 
 class SerialTransport(Transport):
@@ -53,7 +57,12 @@ class SerialTransport(Transport):
         if self._port is None:
             raise NotConnectedError(f"{self.where}: not connected")
         try:
-            self._port.timeout = max(timeout_s, 1e-4)
+            if timeout_s <= 0:
+                there: int = self._port.in_waiting
+                return self._port.read(there) if there else b""
+            wait_s = math.ceil(timeout_s / STEP_S) * STEP_S
+            if wait_s != self._port.timeout:
+                self._port.timeout = wait_s
             first: bytes = self._port.read(1)
             waiting = self._port.in_waiting if first else 0
             return first + (self._port.read(waiting) if waiting else b"")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import socket
 
 from labctl.errors import NotConnectedError
@@ -31,6 +33,9 @@ class TcpTransport(Transport):
                 f"{self.where}: cannot connect ({error.strerror or error}); check that the instrument is on, its cable, and the address in the lab file"
             ) from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setblocking(
+            False
+        )  # waiting is ours: Python's own timeouts take two more system calls each time
 
     def _close(self) -> None:
         if self._socket is not None:
@@ -39,19 +44,23 @@ class TcpTransport(Transport):
 
     def _send(self, data: bytes) -> None:
         assert self._socket is not None
-        self._socket.settimeout(max(self.timeout_s, 0.5))
         try:
-            self._socket.sendall(data)
+            sent = self._sent_now(self._socket, data)
+            while sent < len(data):
+                if not _ready(self._socket, max(self.timeout_s, 0.5), to_write=True):
+                    raise self._lost("it takes no more")
+                sent += self._sent_now(self._socket, data[sent:])
         except OSError as error:
             raise self._lost(error) from None
 
     def _receive(self, timeout_s: float) -> bytes:
         if self._socket is None:
             raise NotConnectedError(f"{self.where}: not connected")
-        self._socket.settimeout(max(timeout_s, 0.0))  # 0: what is there; any other time is at least 1 ms
+        if timeout_s > 0 and not _ready(self._socket, timeout_s):
+            return b""
         try:
             data = self._socket.recv(65536)
-        except (TimeoutError, BlockingIOError):
+        except BlockingIOError:
             return b""
         except OSError as error:
             raise self._lost(error) from None
@@ -59,8 +68,27 @@ class TcpTransport(Transport):
             raise self._lost("closed by the instrument")
         return data
 
+    @staticmethod
+    def _sent_now(sock: socket.socket, data: bytes) -> int:
+        try:
+            return sock.send(data)
+        except BlockingIOError:
+            return 0
+
     def interrupt(self) -> None:
         """Shut the connection down: a read in another thread fails at once."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _ready(sock: socket.socket, seconds: float, to_write: bool = False) -> bool:
+    """Whether it can be read (or written) within a time, which is at least 1 ms; also if it was closed meanwhile."""
+    number = sock.fileno()
+    if number < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return any(select.select([] if to_write else [number], [number] if to_write else [], [], seconds))
+    waiting = select.poll()
+    waiting.register(number, select.POLLOUT if to_write else select.POLLIN)
+    return bool(waiting.poll(math.ceil(seconds * 1000)))
