@@ -1,5 +1,5 @@
 # pyright: standard
-# (xarray and h5netcdf carry incomplete types; this is the one file that touches them)
+# (h5netcdf and xarray carry incomplete types; this is the one file that touches them)
 """Published data of a run: one netCDF-4/HDF5 file that ``xarray.open_dataset`` reads, with units and long names."""
 
 from __future__ import annotations
@@ -7,13 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import h5netcdf
 import numpy as np
-import xarray
 
 from labctl.errors import StorageError
 from labctl.run.columns import Columns, of_rows
+
+if TYPE_CHECKING:
+    import xarray
 
 Rows = Sequence[tuple[int, int, Mapping[str, Any]]]
 
@@ -52,12 +55,15 @@ def publish(
     """Write the file beside its name and rename it: readers see all of it or nothing. One variable is in memory at a time."""
     table = rows if isinstance(rows, Columns) else of_rows(list(rows))
     temporary = path.with_name(path.name + ".tmp")
-    number = {"record": ("record", table.number, {"long_name": "number of the round or shot", "units": "1"})}
-    told = {k: v if isinstance(v, int | float) else str(v) for k, v in attributes.items()}
+    number = {"long_name": "number of the round or shot", "units": "1"}
     try:
-        xarray.Dataset({}, number, told).to_netcdf(temporary, engine="h5netcdf")
-        for name, variable in variables(table, columns):
-            xarray.Dataset({name: variable}).to_netcdf(temporary, mode="a", engine="h5netcdf")
+        with h5netcdf.File(temporary, "w") as file:
+            file.dimensions["record"] = len(table)
+            for name, value in attributes.items():
+                file.attrs[name] = value if isinstance(value, int | float) else str(value)
+            _add(file, "record", table.number, number)
+            for name, (_, data, attrs) in variables(table, columns):
+                _add(file, name, data, attrs)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -67,7 +73,16 @@ def publish(
         ) from None
 
 
+def _add(file: h5netcdf.File, name: str, data: Any, attrs: Mapping[str, Any]) -> None:
+    missing = np.nan if data.dtype.kind == "f" else None  # what other readers of netCDF take for a gap
+    variable = file.create_variable(name, ("record",), data.dtype, data=data, fillvalue=missing)
+    for key, value in attrs.items():
+        variable.attrs[key] = value
+
+
 def load(path: Path) -> xarray.Dataset:
     """A published file, in memory."""
+    import xarray
+
     with xarray.open_dataset(path, engine="h5netcdf") as data:
         return data.load()

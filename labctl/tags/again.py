@@ -43,8 +43,9 @@ def find(folder: Path, outcomes: Mapping[str, Mapping[str, str]]) -> Iterator[Fo
         columns = {name: batch.column(name) for name in batch.schema.names}
         loops = np.array(columns["loop"].to_pylist())
         for loop in dict.fromkeys(loops.tolist()):
-            rows = np.flatnonzero(loops == loop)
-            yield from _in_rows(batch.take(rows), loop, outcomes.get(loop, {}), searches)
+            mine = loops == loop
+            rows = batch if mine.all() else batch.take(np.flatnonzero(mine))
+            yield from _in_rows(rows, loop, outcomes.get(loop, {}), searches)
 
 
 def _in_rows(
@@ -59,18 +60,22 @@ def _in_rows(
     search = searches.get((loop, detectors, window_ps))
     if search is None:
         search = searches[loop, detectors, window_ps] = HeraldSearch(detectors, window_ps)
-    times = rows.column("time_ps").flatten().to_numpy()
-    channels = rows.column("channel").flatten().to_numpy()
+    times = _numbers(rows.column("time_ps").flatten())
+    channels = _numbers(rows.column("channel").flatten())
     after_ps, marker = int(rows.column("after_ps")[0].as_py()), int(rows.column("marker")[0].as_py())
     gates = times[channels == marker] + after_ps
     found = search.push(Tags(times, channels), gates, int(rows.column("until_ps")[-1].as_py()))
-    since = rows.column("since_ps").to_numpy()
-    records = rows.column("record").to_numpy()
+    since = _numbers(rows.column("since_ps"))
+    records = _numbers(rows.column("record"))
     for row, start_ps in enumerate(found.start_ps.tolist()):
         outcome = outcomes.get(_digits(found, row), AGAIN)
         if outcome != AGAIN:
             place = int(np.searchsorted(since, start_ps, side="right")) - 1
             yield FoundHerald(int(records[place]), loop, outcome, tuple(found.first_ps[row].tolist()))
+
+
+def _numbers(column: Any) -> Any:
+    return np.from_dlpack(column)
 
 
 def _digits(found: Outcomes, row: int) -> str:

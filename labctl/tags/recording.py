@@ -127,7 +127,7 @@ def batches(folder: Path) -> Iterator[pa.RecordBatch]:
         void_from = None if after is None else _first_record(after)
         for batch in _blocks(path):
             if void_from is not None:
-                batch = batch.filter(pa.array(batch.column("record").to_numpy() < void_from))
+                batch = batch.slice(0, int(np.sum(np.from_dlpack(batch.column("record")) < void_from)))
             if batch.num_rows:
                 yield batch
 
@@ -171,9 +171,9 @@ def _gathered(folder: Path, rows: int) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     for batch in batches(folder):
         times = batch.column("time_ps")
-        lengths = np.diff(times.offsets.to_numpy())
-        record = np.repeat(batch.column("record").to_numpy(), lengths)
-        columns = [pa.array(record), times.flatten(), batch.column("channel").flatten()]
+        lengths = np.diff(np.from_dlpack(times.offsets))
+        record = np.repeat(np.from_dlpack(batch.column("record")), lengths)
+        columns = [_array(record, pa.int64()), times.flatten(), batch.column("channel").flatten()]
         waiting.append(pa.table(columns, names=["record", "time_ps", "channel"]))
         while sum(table.num_rows for table in waiting) >= rows:
             whole = pa.concat_tables(waiting).combine_chunks()
@@ -185,15 +185,15 @@ def _gathered(folder: Path, rows: int) -> Iterator[pa.Table]:
 
 def _batch(stretches: Sequence[Stretch]) -> pa.RecordBatch:
     def numbers(name: str, kind: Any) -> pa.Array:
-        return pa.array([getattr(one, name) for one in stretches], kind)
+        return _array([getattr(one, name) for one in stretches], kind)
 
     def lists(parts: list[NDArray[Any]], kind: Any) -> pa.Array:
-        ends = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int32)
-        return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(parts), kind))
+        ends = np.cumsum([0, *(len(part) for part in parts)])
+        return pa.ListArray.from_arrays(_array(ends, pa.int32()), _array(np.concatenate(parts), kind))
 
     columns = [
         numbers("record", pa.int64()),
-        numbers("loop", pa.string()),
+        _texts([one.loop for one in stretches]),
         numbers("since_ps", pa.int64()),
         numbers("until_ps", pa.int64()),
         numbers("marker", pa.uint8()),
@@ -202,10 +202,22 @@ def _batch(stretches: Sequence[Stretch]) -> pa.RecordBatch:
         numbers("window_ps", pa.int64()),
         lists([one.time_ps for one in stretches], pa.int64()),
         lists([one.channel for one in stretches], pa.uint8()),
-        pa.array([one.block_clicks.shape[1] for one in stretches], pa.int64()),
+        _array([one.block_clicks.shape[1] for one in stretches], pa.int64()),
         lists([one.block_clicks.ravel() for one in stretches], pa.uint16()),
     ]
     return pa.record_batch(columns, schema=SCHEMA)
+
+
+def _array(values: Any, kind: Any) -> pa.Array:
+    """Numbers as they lie in memory. (``pyarrow.array`` and ``to_numpy`` import pandas first: half a second of every run.)"""
+    data = np.ascontiguousarray(values, str(kind))
+    return pa.Array.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def _checksum(batch: pa.RecordBatch) -> int:
@@ -213,12 +225,14 @@ def _checksum(batch: pa.RecordBatch) -> int:
     total = 0
     for column in batch.columns:
         if pa.types.is_list(column.type):
-            lengths = np.diff(column.offsets.to_numpy())
-            total = zlib.crc32(column.flatten().to_numpy().tobytes(), zlib.crc32(lengths.tobytes(), total))
+            lengths = np.diff(np.from_dlpack(column.offsets))
+            total = zlib.crc32(
+                np.from_dlpack(column.flatten()).tobytes(), zlib.crc32(lengths.tobytes(), total)
+            )
         elif pa.types.is_string(column.type):
             total = zlib.crc32("\n".join(column.to_pylist()).encode(), total)
         else:
-            total = zlib.crc32(column.to_numpy().tobytes(), total)
+            total = zlib.crc32(np.from_dlpack(column).tobytes(), total)
     return total
 
 
