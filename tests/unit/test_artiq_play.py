@@ -141,6 +141,7 @@ def test_a_free_block_waits_for_the_coarse_cycle_where_attempts_are_off_it(cool_
 
 def test_the_link_sidecar_lists_the_timeline_of_every_outcome() -> None:
     made = compile_schedule(link(limit=2), LAB.line, LAB.core.artiq, KASLI)
+    assert made.source.count("def block_analysis") == 1, "blocks that do the same share a method"
     sidecar = read(made.sidecar)
     assert sidecar.left_out == 0
     assert len(sidecar.courses) == 2 * 9 + 1

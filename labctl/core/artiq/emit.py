@@ -157,7 +157,7 @@ class _Experiment:
                 text.add(f"self.{name}_belief = [int64(0)] * {TRACKER_POINTS}")
                 text.add(f"self.{name}_curvature = int64(0)")
                 text.add(f"self.{name}_updated = int64(0)")
-            for block in self._plan.blocks.values():
+            for block in self._blocks.used():
                 if block.how == "table":
                     for attribute, value in self._blocks.table_attributes(block).items():
                         self._list(attribute, value)

@@ -27,10 +27,20 @@ class BlockWriter:
         self._names = names
         self._text = text
 
+        self._like: dict[str, Block] = {}
+        """Block -> the first one that does the same; those that let only time pass, or run on an entangler core, are not in it."""
+        first: dict[object, Block] = {}
+        for block in plan.blocks.values():
+            if block.entangler is None and (block.events or block.windows):
+                self._like[block.name] = first.setdefault(_deeds(block), block)
+
     def used(self) -> list[Block]:
-        """Blocks that have a method: the others let only time pass, or an entangler core plays them."""
-        every = (block for block in self._plan.blocks.values() if block.entangler is None)
-        return [block for block in every if block.events or block.windows]
+        """Blocks that have a method; the others do the same as one of them, or nothing."""
+        return list({block.name: block for block in self._like.values()}.values())
+
+    def like(self, block: Block) -> Block | None:
+        """The block whose method plays this one; None if nothing has to be done."""
+        return self._like.get(block.name)
 
     def all(self) -> None:
         """Every method."""
@@ -40,7 +50,11 @@ class BlockWriter:
                 self._read(block, device, windows)
 
     def _block(self, block: Block) -> None:
-        head = f"{block.place}: {self._time(block.length_mu)}. {block.how.capitalize()}: {block.reason}."
+        others = sum(one is block for one in self._like.values()) - 1
+        more = f", and {others} that do{'' if others > 1 else 'es'} the same" if others else ""
+        head = (
+            f"{block.place}{more}: {self._time(block.length_mu)}. {block.how.capitalize()}: {block.reason}."
+        )
         handle = f", {self._names.handle(block)}" if block.how == "dma" else ""
         with self._text.method(f"block_{block.name}", f"t: TInt64{handle}", "TNone", head):
             if block.how == "table":
@@ -226,6 +240,13 @@ class BlockWriter:
 
     def _time(self, time_mu: int) -> str:
         return format_time(time_mu * self._plan.ref_period_ps)
+
+
+def _deeds(block: Block) -> object:
+    """What a block does, whatever its name and place."""
+    events = [(e.time_mu, e.action, e.device, e.words, e.tracking) for e in block.events]
+    windows = [(w.register, w.device, w.mode, w.open_mu, w.close_mu, w.threshold) for w in block.windows]
+    return block.how, block.lead_mu, block.length_mu, tuple(events), tuple(windows)
 
 
 def by_device(block: Block) -> dict[str, list[Window]]:

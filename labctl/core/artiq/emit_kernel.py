@@ -34,7 +34,7 @@ class KernelWriter:
     ) -> None:
         self._plan = plan
         self._names = names
-        self._blocks = {block.name for block in blocks.used()}
+        self._blocks = blocks
         self._text = text
         self._free_mu = free_mu
         self._cases = 0
@@ -45,7 +45,7 @@ class KernelWriter:
 
     def dma(self) -> list[Block]:
         """Blocks played by DMA."""
-        return [block for block in self._plan.blocks.values() if block.how == "dma"]
+        return [block for block in self._blocks.used() if block.how == "dma"]
 
     def all(self) -> None:
         """Every method, the round first."""
@@ -140,9 +140,10 @@ class KernelWriter:
             text.add(
                 f"t = self.later(t, {self._free_mu[block.name]})", block.place, "this block may begin later"
             )
-        if block.name in self._blocks:
-            handle = f", {self._names.handle(block)}" if block.how == "dma" else ""
-            text.add(f"self.block_{block.name}(t{handle})", block.place)
+        played = self._blocks.like(block)
+        if played is not None:
+            handle = f", {self._names.handle(played)}" if played.how == "dma" else ""
+            text.add(f"self.block_{played.name}(t{handle})", block.place)
         if block.length_mu:
             text.add(f"t += {block.length_mu}", block.place)
 
