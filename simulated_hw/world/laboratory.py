@@ -6,7 +6,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,7 +23,7 @@ from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.fibre_phase import ArmPhase
 from simulated_hw.world.gates import MidpointGates
-from simulated_hw.world.laboratory_base import LaboratoryBase
+from simulated_hw.world.laboratory_base import WIRE_STATE, LaboratoryBase, calm_span_s
 from simulated_hw.world.light import Bench, NodeLight
 from simulated_hw.world.mains import LINES as MAINS_LINES
 from simulated_hw.world.mains import Mains
@@ -65,11 +64,6 @@ NOTICED_S = 0.005
 """On a clock that runs faster, what somebody does to the laboratory is noticed so soon on the machine's clock, at the latest."""
 DRIFT_STEP_S = 1e-3
 """Parts drift in steps of this at least."""
-WANDER = 1e-3
-"""Odds hold, in virtual time, until slow wandering has changed them by this share (rms)."""
-LONGEST_CALM_S = 20.0
-"""No odds hold longer than this."""
-WIRE_STATE = attrgetter("bias_a", "trigger_v", "enabled", "latched", "peak_efficiency", "dark_rate_hz")
 
 
 class Scene(NamedTuple):
@@ -160,7 +154,7 @@ class Laboratory(LaboratoryBase):
         """The odds told last, and of what."""
         self._held: tuple[Scene, int] | None = None
         """What the core was last told odds of, and until when (ps)."""
-        self._calm_s = self._calm_span_s()
+        self._calm_s = max(self._slice_s, calm_span_s(self._nodes, p.polarisation))
         self._noise_hz_per_w = tuple(
             photon.noise_hz(1.0, p) * photon.fibre_transmission(node, p) / 2 for node in self._nodes
         )
@@ -463,22 +457,6 @@ class Laboratory(LaboratoryBase):
             and all(polariser.steady() for polariser in self._polarisers)
             and self._phase.lock.steady()
         )
-
-    def _calm_span_s(self) -> float:
-        """How long it takes the slow wandering of couplings and polarisation to change odds by ``WANDER`` (rms), s.
-
-        An Ornstein-Uhlenbeck process moves by sigma sqrt(2 t / tau) in a time t well below tau; light behind a polariser
-        that is off by an angle x changes by 2 x dx, and x is rarely beyond two sigma.
-        """
-        p = self._p
-        waits = [
-            node.coupling_drift_time_s / 2 * (WANDER / node.coupling_drift) ** 2
-            for node in self._nodes
-            if node.coupling_drift > 0
-        ]
-        if p.polarisation.drift_rad > 0:
-            waits.append(p.polarisation.drift_time_s / 2 * (WANDER / (4 * p.polarisation.drift_rad**2)) ** 2)
-        return max(self._slice_s, min([LONGEST_CALM_S, *waits]))
 
     def _arm(self, node: int) -> ArmState:
         bench, values_of = self._benches[node], self._nodes[node]

@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
 
 from labctl.clock import Clock
 from labctl.errors import ConfigError
-from simulated_hw.world.parameters import Source
+from simulated_hw.world.parameters import Polarisation, Source
+
+WANDER = 1e-3
+"""Odds hold, in virtual time, until slow wandering has changed them by this share (rms)."""
+LONGEST_CALM_S = 20.0
+"""No odds hold longer than this."""
+WIRE_STATE = attrgetter("bias_a", "trigger_v", "enabled", "latched", "peak_efficiency", "dark_rate_hz")
+"""What of a nanowire decides what it sees."""
+
+
+class Arm(Protocol):
+    """How the fibre coupling of a node wanders."""
+
+    @property
+    def coupling_drift(self) -> float:
+        """Relative, rms."""
+        ...
+
+    @property
+    def coupling_drift_time_s(self) -> float:
+        """Correlation time, s."""
+        ...
+
+
+def calm_span_s(arms: Sequence[Arm], polarisation: Polarisation) -> float:
+    """How long it takes the slow wandering of couplings and polarisation to change odds by ``WANDER`` (rms), s.
+
+    An Ornstein-Uhlenbeck process moves by sigma sqrt(2 t / tau) in a time t well below tau; light behind a polariser
+    that is off by an angle x changes by 2 x dx, and x is rarely beyond two sigma.
+    """
+    waits = [
+        arm.coupling_drift_time_s / 2 * (WANDER / arm.coupling_drift) ** 2
+        for arm in arms
+        if arm.coupling_drift > 0
+    ]
+    if polarisation.drift_rad > 0:
+        waits.append(polarisation.drift_time_s / 2 * (WANDER / (4 * polarisation.drift_rad**2)) ** 2)
+    return min([LONGEST_CALM_S, *waits])
 
 
 class LaboratoryBase:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.clock import Clock
+from labctl.clock import Clock, VirtualClock
 from labctl.errors import ConfigError
 from labctl.sim.played import Clicks, Odds, Segment
 from simulated_hw.world import photon
@@ -19,7 +19,7 @@ from simulated_hw.world import rubidium_parameters as values
 from simulated_hw.world.attempt import Detector, Outlook
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.ion import DS, SD
-from simulated_hw.world.laboratory_base import LaboratoryBase
+from simulated_hw.world.laboratory_base import WIRE_STATE, LaboratoryBase, calm_span_s
 from simulated_hw.world.parts import Nanowire, Tagger
 from simulated_hw.world.phase import Wander
 from simulated_hw.world.polarisation import Polariser
@@ -83,7 +83,10 @@ class RubidiumLaboratory(LaboratoryBase):
             photon.noise_hz(1.0, p) * photon.fibre_transmission(arm, p) / 2 for arm in self._arms
         ]
         self._scene: Scene | None = None
-        self._looked_s = 0.0
+        self._looked_s = self._checked_s = 0.0
+        self._calm_s = calm_span_s(self._arms, p.polarisation)
+        self._calm: tuple[tuple[Any, ...], float] | None = None
+        """What the instruments were when only slow wandering went on, and until when the scene is good for that."""
         self._prospects: dict[tuple[int, tuple[bool, bool]], tuple[Reading, Prospect]] = {}
         self._chances: dict[tuple[int, tuple[bool, bool]], tuple[Reading, dict[str, float]]] = {}
         self._attempt_ps = 0.0
@@ -256,10 +259,15 @@ class RubidiumLaboratory(LaboratoryBase):
         return parts
 
     def _at(self, time_ps: int) -> Scene:
-        """The laboratory as the core has it: looked at anew every slice."""
-        if self._scene is not None and time_ps / 1e12 - self._looked_s < self._p.run.slice_s:
-            return self._scene
-        return self._look(time_ps / 1e12)
+        """The laboratory as the core has it: every slice it is seen whether somebody touched it."""
+        time_s, scene, calm = time_ps / 1e12, self._scene, self._calm
+        if scene is not None and time_s - self._checked_s < self._p.run.slice_s:
+            return scene
+        if scene is not None and calm is not None and time_s < calm[1] and calm[0] == self._touched():
+            self._checked_s = time_s
+            self._count_background(time_s, scene)
+            return scene
+        return self._look(time_s)
 
     def _look(self, time_s: float) -> Scene:
         """Bring everything up to a laboratory time, and how it is then."""
@@ -277,9 +285,30 @@ class RubidiumLaboratory(LaboratoryBase):
             self._scene = scene
             self._prospects.clear()
             self._chances.clear()
+        self._count_background(time_s, scene)
+        self._checked_s = time_s
+        self._calm = (self._touched(), time_s + self._calm_s) if self._steady() else None
+        return scene
+
+    def _count_background(self, time_s: float, scene: Scene) -> None:
         first, second = scene.detectors
         self._counters.advance(round(time_s * 1e12), (first.noise_hz, second.noise_hz))
-        return scene
+
+    def _steady(self) -> bool:
+        """Whether only slow wandering goes on until somebody touches something, which may be at any time if the clock runs by itself."""
+        return (
+            isinstance(self._clock, VirtualClock)
+            and all(bench.steady() for bench in self._benches)
+            and all(polariser.steady() for polariser in self._polarisers)
+        )
+
+    def _touched(self) -> tuple[Any, ...]:
+        """What a scene depends on beside time: nobody touched an instrument as long as it is equal."""
+        return (
+            *(bench.state() for bench in self._benches),
+            *(polariser.state() for polariser in self._polarisers),
+            *map(WIRE_STATE, self._nanowires),
+        )
 
     def _node(self, node: int) -> NodeNow:
         bench = self._benches[node]

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulated_hw.world.light import Beam, flop, lorentzian
+from simulated_hw.world.light import (
+    BODY_STATE,
+    COIL_STATE,
+    LASER_STATE,
+    RF_STATE,
+    SEED_STATE,
+    Beam,
+    flop,
+    lorentzian,
+)
 from simulated_hw.world.parameters import LaserHead
 from simulated_hw.world.parts import HeatedBody, Laser, PowerSensor, RfChannel
 from simulated_hw.world.parts_coils import CoilChannel
@@ -93,6 +102,25 @@ class Bench:
             self.etalon,
         ):
             part.advance(now_s)
+
+    def steady(self) -> bool:
+        """Whether its light stays as it is until somebody touches it."""
+        return all(laser.steady() for laser in self.lasers.values()) and all(
+            part.steady() for part in (self.pump_seed, self.mot_coil, self.field_coil, self.oven, self.etalon)
+        )
+
+    def state(self) -> tuple[Any, ...]:
+        """All that the light depends on: as long as it is equal nobody touched a part, and none was advanced."""
+        return (
+            *map(LASER_STATE, self.lasers.values()),
+            *map(RF_STATE, self.aom),
+            RF_STATE(self.microwave),
+            SEED_STATE(self.pump_seed),
+            COIL_STATE(self.mot_coil),
+            COIL_STATE(self.field_coil),
+            BODY_STATE(self.oven),
+            BODY_STATE(self.etalon),
+        )
 
     def light(self) -> NodeLight:
         """The light now, from the state of the parts."""
