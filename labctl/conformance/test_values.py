@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from labctl.conformance.tried import MOST_STEPS, Standing, Tried, is_of_kind, listed, near
+from labctl.conformance.recording import Wire
+from labctl.conformance.tried import MOST_STEPS, Standing, Tried, alike, is_of_kind, listed, near
 from labctl.device import Device
 from labctl.errors import DeviceError, LimitError
 
 OFF_WHEN_SAFE = ("output", "emission")
 """Switches whose names begin so are off after safe()."""
+MOST_TOGETHER = 4
+"""So many signals are read together."""
 FEW_STEPS = 3
 """After so many looks in vain every switch is put on: an oven that is off does not warm up."""
 
@@ -29,6 +32,29 @@ def test_a_signal_reads_as_its_kind(standing: Standing, readable: str) -> None:
     assert is_of_kind(value, signal.signal), f"{value!r} is a {type(value).__name__}"
     assert signal.signal.choices is None or value in signal.signal.choices
     assert value == value, "not a number is no value: raise an error that says why there is none"
+
+
+def test_signals_read_together_show_what_they_show_alone(asked: Tried) -> None:
+    """After ``ask_ahead`` each reads as it does alone, with no more questions; after ``forget`` it is asked for again."""
+    wire, together = Wire(), dict[str, Any]()
+    device = asked.open(wire=wire)
+    steady = asked.steady(device)
+    questions = asked.questions(wire, device, steady)
+    alone = {name: steady[name] for name in questions[:MOST_TOGETHER]}
+
+    def read(ahead: bool) -> None:
+        if ahead:
+            device.ask_ahead([*alone])
+        together.update({name: device.signal(name).get() for name in alone})
+
+    most = len(wire.sent_by(lambda: read(ahead=False)))
+    for _ in range(2):  # what a driver learns in the first round it may use in the second
+        assert len(wire.sent_by(lambda: read(ahead=True))) <= most, "asked together they take more questions"
+        device.forget()
+        changed = [name for name in alone if not alike(device, name, together[name], alone[name])]
+        assert not changed, f"read together, {', '.join(changed)} show something else"
+    for name in alone:
+        assert wire.sent_by(device.signal(name).get), f"{name} shows what was asked before forget()"
 
 
 def test_a_signal_shows_what_was_set(tried: Tried, writable: str) -> None:

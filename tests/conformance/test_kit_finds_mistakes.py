@@ -84,6 +84,19 @@ MISTAKES = [
     method("says_who_it_is", "def identity(self):\n    return super().identity() + chr(10)\n"),
     method("reads_as_its_kind", "def query_switch(self, text):\n    return self.query(text)\n"),
     method(
+        "read_together",
+        """
+        def ask_ahead(self, names):
+            self.known = {}
+
+        def query(self, text):
+            known = getattr(self, "known", {})
+            if text not in known:
+                known[text] = super().query(text)
+            return known[text]
+        """,
+    ),
+    method(
         "closing_leaves_the_instrument",
         """
         def close(self):
