@@ -34,7 +34,7 @@ TRACKED_CYCLES = 64
 PS_PER_S = 1e12
 TURN = 1_000_000
 """Microturns in a turn."""
-PASSING = 100
+PASSING = 10
 """How many times more frequent clicks that end nothing have to be than those that do for attempts with them not to be played."""
 AGAIN = "again"
 """Outcome of an attempt that does not end its loop."""
