@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -244,16 +244,16 @@ class VirtualLab:
     def settle(self, timeout_s: float = 600.0) -> None:
         """Let laboratory time pass until every device is ready; DeviceError says which is not."""
         deadline = self.clock.now() + timeout_s
-        while True:
-            waiting = {name: why for name, device in self.devices.items() if (why := device.not_ready())}
-            if not waiting:
-                return
+        waiting = self._not_ready(self.devices)
+        while waiting:
             if self.clock.now() > deadline:
                 raise DeviceError(
                     f"not ready after {timeout_s:g} s: "
                     + "; ".join(f"{name}: {why}" for name, why in waiting.items())
                 )
             self.clock.advance(0.5)
+            # one that is still waiting is reason enough not to ask the others yet
+            waiting = self._not_ready(waiting) or self._not_ready(self.devices)
 
     def close(self) -> None:
         """Make every device safe and let go of it."""
@@ -271,6 +271,9 @@ class VirtualLab:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
+
+    def _not_ready(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: why for name in names if (why := self.devices[name].not_ready())}
 
     def _own_core(self) -> CoreSession:
         from labctl.up.ni_core import ni_core
