@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artiq_parts import CONFIG, DEVICE_DB, KASLI, LAB, LINES, compiled, play
+from artiq_parts import CONFIG, DEVICE_DB, KASLI, LAB, LINES, compiled, no_clicks, play, prepared
 from click.testing import CliRunner
+from fake_artiq import Machine
 from test_artiq_play import train, xy8
 
 from labctl.cli import main
@@ -156,6 +157,18 @@ def test_the_integer_tracker_follows_the_bayes_filter(phase: float) -> None:
     assert abs(away) < 0.35 * sigma
     assert run.datasets["track.sigma"][0] == pytest.approx(sigma, rel=0.25)
     assert run.datasets["track.clicks"][0] == counts[-1].sum()
+
+
+def test_numbers_and_phase_words_of_32_bits_are_those_of_their_formulas() -> None:
+    experiment = prepared(SOURCES["fringe"](), Machine(no_clicks), {"rounds": 1, "seed": 5})
+    one, other = int(experiment.seed_1), int(experiment.seed_2)
+    for _ in range(300):
+        one, other = one * 40014 % 2147483563, other * 40692 % 2147483399
+        assert experiment.draw() == (one - other - 1) % 2147483562
+    for turn in (65536, 16384):
+        for value in range(-1_200_000, 1_200_000, 9_973):
+            word = experiment.phase_word(np.int64(value), np.int64(-3), np.int64(125), np.int32(turn))
+            assert word == ((125 - 3 * value) % 1_000_000 * turn + 500_000) // 1_000_000 % turn
 
 
 def compile_link(*arguments: str) -> tuple[int, str, str]:

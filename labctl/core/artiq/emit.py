@@ -141,20 +141,21 @@ class _Experiment:
                 text.add(f"self.{variable} = int32(0)")
             if self._has(Pick):
                 text.add("words = numpy.random.SeedSequence(int(self.seed) or None).generate_state(2)")
-                text.add("self.seed_1 = int64(int(words[0]) % 2147483562 + 1)")
-                text.add("self.seed_2 = int64(int(words[1]) % 2147483398 + 1)")
+                text.add("self.seed_1 = int32(int(words[0]) % 2147483562 + 1)")
+                text.add("self.seed_2 = int32(int(words[1]) % 2147483398 + 1)")
             for node in {node.into: node for node in self._nodes if isinstance(node, Follow)}.values():
                 name = identifier(node.into)
                 self._list(
-                    f"{name}_log", f"[int64(n) for n in ({', '.join(map(str, log_likelihoods(node)))},)]"
+                    f"{name}_log", f"[int32(n) for n in ({', '.join(map(str, log_likelihoods(node)))},)]"
                 )
                 invariants.append(f"{name}_log")
                 if node.valid is not None:
                     waves = ", ".join(map(str, cosines(node)))
-                    self._list(f"{name}_cos", f"[int64(n) for n in ({waves},)]")
+                    self._list(f"{name}_cos", f"[int32(n) for n in ({waves},)]")
                     invariants.append(f"{name}_cos")
                     text.add(f"self.{name}_recent = [int64(0)] * {2 * len(node.gates)}")
                 text.add(f"self.{name}_belief = [int64(0)] * {TRACKER_POINTS}")
+                text.add(f"self.{name}_top = int64(0)")
                 text.add(f"self.{name}_curvature = int64(0)")
                 text.add(f"self.{name}_updated = int64(0)")
             for block in self._blocks.used():

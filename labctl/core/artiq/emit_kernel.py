@@ -264,10 +264,13 @@ class KernelWriter:
     def _phase_word(self) -> None:
         text = self._text
         doc = "Phase word of scale * value + offset microturns for a DDS with so many phase words in a turn."
-        arguments = "value: TInt64, scale: TInt64, offset: TInt64, turn: TInt64"
+        arguments = "value: TInt64, scale: TInt64, offset: TInt64, turn: TInt32"
         with text.method("phase_word", arguments, "TInt32", doc):
-            text.add("microturns = self.wrapped(value * scale + offset)")
-            text.add(f"return int32(((microturns * turn + {MICROTURNS // 2}) // {MICROTURNS}) % turn)")
+            text.add("microturns = int32(self.wrapped(value * scale + offset))")
+            text.add(
+                f"return (microturns * (turn >> 5) + {MICROTURNS // 64}) // {MICROTURNS // 32} % turn",
+                comment="in 32 bits",
+            )
 
     def _wrapped(self) -> None:
         """Kernels divide towards zero and have a remainder of their own below zero, so neither is used there."""
@@ -292,9 +295,14 @@ class KernelWriter:
     def _draw(self) -> None:
         text = self._text
         doc = f"A number from 0 to {PICK_RANGE - 1}, all equally likely (L'Ecuyer 1988, two combined generators)."
-        with text.method("draw", "", "TInt64", doc):
-            text.add("self.seed_1 = self.seed_1 * 40014 % 2147483563")
-            text.add("self.seed_2 = self.seed_2 * 40692 % 2147483399")
+        with text.method("draw", "", "TInt32", doc):
+            for seed, factor, modulus in (("seed_1", 40014, 2147483563), ("seed_2", 40692, 2147483399)):
+                whole, rest = divmod(modulus, factor)
+                now = f"self.{seed}"
+                text.add(f"{now} = {factor} * ({now} % {whole}) - {rest} * ({now} // {whole})")
+                text.add(f"if {now} < 0:", comment=f"the remainder of a division by {modulus}, in 32 bits")
+                with text.inside():
+                    text.add(f"{now} += {modulus}")
             text.add("number = self.seed_1 - self.seed_2")
             text.add("if number < 1:")
             with text.inside():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from labctl.core.artiq.emit_blocks import BlockWriter
 from labctl.core.artiq.names import Names
 from labctl.core.artiq.plan import Follow, Plan
 from labctl.core.artiq.text import Text, identifier
@@ -17,6 +18,8 @@ COSINE = 1024
 """Units of a cosine in integers."""
 STEP_RAD = 2 * math.pi / TRACKER_POINTS
 MICROTURNS = 1_000_000
+LONGEST_MU = 10**12
+"""After so long without a click nothing is known any more."""
 
 
 class TrackerWriter:
@@ -36,34 +39,41 @@ class TrackerWriter:
         points = TRACKER_POINTS
         doc = f"Track {node.into} from the clicks of its reference gates; {NAT} units are a factor e in likelihood."
         with text.method(f"follow_{name}", "t: TInt64", "TNone", doc):
+            diffusion = self._diffusion(node)
+            longest = min(LONGEST_MU, 2**62 // max(diffusion, 1))
             text.add(f"elapsed = t - self.{name}_updated")
             text.add(f"self.{name}_updated = t")
+            text.add(f"if elapsed > {longest}:")
+            with text.inside():
+                text.add(f"elapsed = int64({longest})")
             text.add(
-                f"spread = int64(1048576) + self.{name}_curvature * ((elapsed * {self._diffusion(node)}) >> 24)",
+                f"spread = int64(1048576) + self.{name}_curvature * ((elapsed * {diffusion}) >> 24)",
                 comment="1 + variance gained / variance of the estimate, times 2^20",
             )
-            text.add("keep = int64(68719476736) // spread", comment="times 2^16")
+            text.add("keep = int32(int64(68719476736) // spread)", comment="times 2^16")
             for k, count in enumerate(counts):
-                text.add(f"n{k} = {count}")
+                text.add(f"n{k} = int32({count})")
+            text.add(f"belief = self.{name}_belief")
+            text.add(f"top = self.{name}_top")
             text.add("most = int64(-4611686018427387904)")
             text.add("best = 0")
             text.add(f"for i in range({points}):")
             with text.inside():
-                text.add(f"value = (self.{name}_belief[i] * keep) >> 16")
+                text.add("value = ((belief[i] - top) * keep) >> 16")
                 for k in range(len(counts)):
                     text.add(f"if n{k} > 0:")
                     with text.inside():
-                        text.add(f"value += n{k} * self.{name}_log[i + {points * k}]")
-                text.add(f"self.{name}_belief[i] = value")
+                        text.add(
+                            f"value += int64(n{k}) * self.{name}_log[{BlockWriter.after('i', points * k)}]"
+                        )
+                text.add("belief[i] = value")
                 text.add("if value > most:")
                 with text.inside():
                     text.add("most = value")
                     text.add("best = i")
-            text.add(f"for i in range({points}):")
-            with text.inside():
-                text.add(f"self.{name}_belief[i] -= most")
-            text.add(f"left = self.{name}_belief[(best + {points - 1}) % {points}]")
-            text.add(f"right = self.{name}_belief[(best + 1) % {points}]")
+            text.add(f"self.{name}_top = most")
+            text.add(f"left = belief[(best + {points - 1}) % {points}] - most")
+            text.add(f"right = belief[(best + 1) % {points}] - most")
             text.add(f"self.{name}_curvature = -(left + right)")
             text.add("aside = int64(0)")
             text.add("if left + right < 0:", comment="the peak between the points, of a parabola")
@@ -81,7 +91,7 @@ class TrackerWriter:
                 comment="the host makes radians of it",
             )
             total = " + ".join(f"n{k}" for k in range(len(counts)))
-            text.add(f"self.{names.register(f'{node.into}.clicks')} = {total}")
+            text.add(f"self.{names.register(f'{node.into}.clicks')} = int64({total})")
             self._valid(node, names.register(f"{node.into}.clicks"), f"self.{name}_curvature")
 
     def _valid(self, node: Follow, clicks: str, curvature: str) -> None:
@@ -90,12 +100,12 @@ class TrackerWriter:
         if rule is None:
             return
         for k in range(2 * len(node.gates)):
-            text.add(f"self.{name}_recent[{k}] += (n{k} << 16) - (self.{name}_recent[{k}] >> 4)")
+            text.add(f"self.{name}_recent[{k}] += (int64(n{k}) << 16) - (self.{name}_recent[{k}] >> 4)")
         text.add("along = int64(0)")
         text.add("whole = int64(0)")
         for slot in range(len(node.gates)):
             one, other = f"self.{name}_recent[{2 * slot}]", f"self.{name}_recent[{2 * slot + 1}]"
-            text.add(f"wave = self.{name}_cos[best + {TRACKER_POINTS * slot}]")
+            text.add(f"wave = self.{name}_cos[{BlockWriter.after('best', TRACKER_POINTS * slot)}]")
             text.add(f"along += (({one} - {other}) * wave) >> 10")
             text.add(f"whole += (((({one} + {other}) * wave) >> 10) * wave) >> 10")
         least = round(rule.agreement * node.contrast * COSINE)
