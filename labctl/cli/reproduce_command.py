@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from pathlib import Path
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
     from labctl.reproduce.rows import Row
 
 ALL = "all"
+VERDICTS = ("agrees", "differs", "not run")
 
 
 @click.command("reproduce")
 @click.argument("name")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Of all randomness; every block has a seed derived from it.")  # fmt: skip
+@click.option("--seeds", metavar="N,N,...", help="The same with several seeds, one after the other, and a table of all of them.")  # fmt: skip
 @click.option("--quick", "mode", flag_value="quick", default="quick", help="A few thousand rounds: minutes.  [default]")  # fmt: skip
 @click.option("--full", "mode", flag_value="full", help="As many rounds as were published.")
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="Blocks taken at a time; the figures do not depend on it.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where reproductions are kept. Default: reproductions/ here.")  # fmt: skip
 @json_option
 def reproduce_command(
-    name: str, seed: int, mode: Any, processes: int, out: Path | None, as_json: bool
+    name: str, seed: int, seeds: str | None, mode: Any, processes: int, out: Path | None, as_json: bool
 ) -> None:
     """Repeat a published experiment on the simulated lab, from component values, and compare with the publication.
 
@@ -39,12 +42,13 @@ def reproduce_command(
     \b
       labctl reproduce ca40_10km
       labctl reproduce ca40_10km --full --seed 2
-      labctl reproduce all --json
+      labctl reproduce all --seeds 1,2,3 --json
     """
     from labctl.reproduce.plan import load
     from labctl.reproduce.reproduce import reproduce
 
     plans = [load(file) for file in plan_files(name)]
+    chosen = [seed] if seeds is None else seeds_of(seeds)
     stream = sys.stderr if as_json else sys.stdout
     made: list[Reproduction] = []
 
@@ -52,20 +56,64 @@ def reproduce_command(
         raise KeyboardInterrupt
 
     with places.on_signals(end, signal.SIGTERM):
-        for plan in plans:
+        for plan, number in itertools.product(plans, chosen):
             one = reproduce(
                 plan,
                 out or Path("reproductions"),
-                seed=seed,
+                seed=number,
                 mode=mode,
                 processes=processes,
                 echo=lambda text: click.echo(text, file=stream),
             )
             made.append(one)
             if not as_json:
-                click.echo(f"\n{table(one.rows)}\n\n{one.folder / 'report.html'}\n")
+                paces = "\n".join(pace.text() for pace in one.paces)
+                click.echo(f"\n{table(one.rows)}\n\n{paces}\n\n{one.folder / 'report.html'}\n")
     if as_json:
-        show_text.print_json({one.plan.name: summary(one) for one in made})
+        several = seeds is not None
+        show_text.print_json(
+            {
+                plan.name: [summary(one) for one in made if one.plan is plan]
+                if several
+                else summary(next(one for one in made if one.plan is plan))
+                for plan in plans
+            }
+        )
+    elif len(chosen) > 1:
+        for plan in plans:
+            click.echo(f"{plan.title}\n{together([one for one in made if one.plan is plan])}\n")
+
+
+def seeds_of(text: str) -> list[int]:
+    """Whole numbers with commas between them; BadParameter otherwise."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a list of whole numbers like 1,2,3", param_hint="--seeds"
+        ) from None
+    if len(set(found)) != len(found):
+        raise click.BadParameter(f"{text!r} has a seed twice", param_hint="--seeds")
+    return found
+
+
+def together(made: list[Reproduction]) -> str:
+    """The comparisons of several seeds beside each other: each value with its pull, and the rows that agree in each."""
+    head = ("quantity", "published", *(f"seed {one.seed}" for one in made))
+    cells = [
+        (rows[0].label, rows[0].published, *(_with_pull(row) for row in rows))
+        for rows in zip(*(one.rows for one in made), strict=True)
+    ]
+    counts = [
+        "/".join(str(sum(row.verdict == verdict for row in one.rows)) for verdict in VERDICTS) for one in made
+    ]
+    return show_text.table(head, [*cells, (" / ".join(VERDICTS), "", *counts)])
+
+
+def _with_pull(row: Row) -> str:
+    pull = "" if row.pull is None else f" ({row.pull:+.1f})"
+    text = f"{row.measured}{pull}"
+    return click.style(text, fg="red") if row.verdict == "differs" else text
 
 
 def plan_files(name: str) -> list[Path]:
@@ -110,5 +158,6 @@ def summary(made: Reproduction) -> dict[str, Any]:
         "seed": made.seed,
         "mode": made.mode,
         "rows": [msgspec.to_builtins(row) for row in made.rows],
+        "pace": [pace.text() for pace in made.paces],
         "folder": str(made.folder),
     }

@@ -12,9 +12,11 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
+from labctl.clock import wall_time
 from labctl.config import LabConfig, load, merge, read_extended, simulating
 from labctl.errors import RunError
 from labctl.lab import folder_of, schedule
+from labctl.reproduce.pace import Cost, used
 from labctl.run import folder as folders
 from labctl.schedule.items import Schedule, to_json
 
@@ -43,11 +45,12 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A block that was taken: its journal, and what hashing it gave."""
+    """A block that was taken: its journal, what hashing it gave, and what it took."""
 
     journal: Path
     records: int
     sha256: str
+    cost: Cost = Cost()
 
 
 def block_seed(seed: int, key: str, number: int) -> int:
@@ -97,13 +100,14 @@ def finished(block: Block) -> Done | None:
     journal = block.folder / mark["journal"]
     if not journal.exists():
         return None
-    return Done(journal, mark["records"], mark["sha256"])
+    return Done(journal, mark["records"], mark["sha256"], msgspec.convert(mark.get("cost", {}), Cost))
 
 
 def take(block: Block) -> Done:
     """Take the block from its beginning; what a killed process left of it is removed first."""
     from labctl.up.acquire import VirtualLab
 
+    began_s, (cpu_s, _) = wall_time(), used()
     shutil.rmtree(block.folder, ignore_errors=True)
     block.folder.mkdir(parents=True)
     config, lab, made = lab_of(block)
@@ -120,11 +124,14 @@ def take(block: Block) -> Done:
         )
     journal = outcome.folder / "journal"
     sha256 = folders.digest(journal.read_bytes())
+    ended_s, (cpu_end_s, peak_bytes) = wall_time(), used()
+    cost = Cost(began_s, ended_s, cpu_end_s - cpu_s, peak_bytes)
     mark = {
         "fingerprint": block.fingerprint,
         "journal": str(journal.relative_to(block.folder)),
         "records": outcome.records,
         "sha256": sha256,
+        "cost": msgspec.to_builtins(cost),
     }
     folders.write_json(block.folder / MARK, mark)
-    return Done(journal, outcome.records, sha256)
+    return Done(journal, outcome.records, sha256, cost)

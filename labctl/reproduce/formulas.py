@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from labctl.analysis import keyrate, link
+from labctl.analysis import keyrate, ledger, link
 from labctl.analysis.value import Estimate, propagate
 
 Formula = Callable[..., Estimate]
@@ -69,5 +69,6 @@ FORMULAS: dict[str, Formula] = {
     "deterministic_threshold": partial(_numbers, link.deterministic_threshold, ""),
     "stored_fidelity_exponential": partial(_numbers, link.stored_fidelity_exponential, ""),
     "key_rate": partial(_numbers, keyrate.key_rate, "bit"),
+    "key_left": partial(_numbers, ledger.left, "bit"),
 }
 """Name -> function of Estimates."""

@@ -10,6 +10,7 @@ import msgspec
 from labctl.analysis.value import Estimate
 from labctl.config import read_toml
 from labctl.errors import ConfigError
+from labctl.reproduce.recorded import SiftedKey
 
 Mode = Literal["quick", "full"]
 Operand = str | float | int
@@ -127,6 +128,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: dict[str, RunPlan]
     row: list[RowPlan]
     figure: list[FigurePlan] = []
+    recorded: dict[str, SiftedKey] = {}
     notes: list[str] = []
 
 
@@ -141,6 +143,7 @@ class Plan(msgspec.Struct, frozen=True):
     figures: list[FigurePlan]
     published: dict[str, Published]
     notes: list[str]
+    recorded: dict[str, SiftedKey] = {}
 
     def lab_file(self, key: str) -> Path:
         """The lab file of a run."""
@@ -167,7 +170,17 @@ def load(path: Path) -> Plan:
         if twice := published.keys() & more.keys():
             raise ConfigError(f"{path}: {min(twice)!r} stands in two files of published figures")
         published |= more
-    plan = Plan(path.stem, path.resolve(), file.title, file.run, file.row, file.figure, published, file.notes)
+    plan = Plan(
+        path.stem,
+        path.resolve(),
+        file.title,
+        file.run,
+        file.row,
+        file.figure,
+        published,
+        file.notes,
+        file.recorded,
+    )
     _check(plan)
     return plan
 
@@ -176,7 +189,7 @@ def _check(plan: Plan) -> None:
     """Every run, result and published figure that is named has to exist."""
     from labctl.reproduce.formulas import FORMULAS
 
-    for key in plan.runs:
+    for key in (*plan.runs, *plan.recorded):
         if not key.replace("_", "").isalnum():
             raise ConfigError(f"{plan.path} [run.{key}]: a key is letters, digits and _")
     for row in plan.rows:
@@ -206,7 +219,7 @@ def _operand(plan: Plan, place: str, operand: Operand) -> None:
     if not isinstance(operand, str) or not operand:
         return
     run, _, result = operand.partition(".")
-    if not result or run not in (*plan.runs, "published"):
+    if not result or run not in (*plan.runs, *plan.recorded, "published"):
         raise ConfigError(f"{place}: {operand!r} is neither RUN.RESULT nor published.KEY")
     if run == "published" and result not in plan.published:
         raise ConfigError(f"{place}: no published figure {result!r}")

@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from labctl.errors import LabError, RunError
@@ -54,7 +53,7 @@ def taken(blocks: list[Block], processes: int) -> Iterator[tuple[Block, Done]]:
 def _answer(answers: Any, workers: list[BaseProcess]) -> tuple[int, Done]:
     while True:
         try:
-            number, journal, records, sha256, error = answers.get(timeout=LISTEN_S)
+            number, done, error = answers.get(timeout=LISTEN_S)
         except queue.Empty:
             dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
             if dead:
@@ -65,7 +64,7 @@ def _answer(answers: Any, workers: list[BaseProcess]) -> tuple[int, Done]:
             continue
         if error:
             raise RunError(error)
-        return number, Done(Path(journal), records, sha256)
+        return number, done
 
 
 def _work(blocks: list[Block], jobs: Any, answers: Any) -> None:
@@ -80,9 +79,9 @@ def _work(blocks: list[Block], jobs: Any, answers: Any) -> None:
         try:
             done = take(block)
         except LabError as failure:
-            answers.put((number, "", 0, "", f"{block.key} block {block.number}: {failure}"))
+            answers.put((number, None, f"{block.key} block {block.number}: {failure}"))
             return
-        answers.put((number, str(done.journal), done.records, done.sha256, ""))
+        answers.put((number, done, ""))
 
 
 def _end_with_parent() -> None:

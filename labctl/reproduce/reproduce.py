@@ -18,6 +18,7 @@ from labctl.lab import folder_of
 from labctl.reproduce import block as blocks
 from labctl.reproduce.block import Block, Done
 from labctl.reproduce.merged import Columns
+from labctl.reproduce.pace import Pace, pace, plain
 from labctl.reproduce.plan import Mode, Plan
 from labctl.reproduce.processes import taken
 from labctl.reproduce.rows import Row, compare
@@ -50,7 +51,7 @@ class Taken(msgspec.Struct):
 
 
 class Reproduction(msgspec.Struct):
-    """How it ended. ``sources`` are (lab, component, value, unit, source)."""
+    """How it ended. ``sources`` are (lab, component, value, unit, source); ``paces`` are the machine's, no result."""
 
     plan: Plan
     seed: int
@@ -59,6 +60,7 @@ class Reproduction(msgspec.Struct):
     rows: list[Row]
     sources: list[tuple[str, str, Any, str, str]]
     folder: Path
+    paces: list[Pace]
 
 
 def reproduce(
@@ -89,7 +91,9 @@ def reproduce(
             found[wanted.index(one)] = done
         runs = _merge(wanted, found)
         values = {key: run.results for key, run in runs.items()}
-        made = Reproduction(plan, seed, mode, runs, compare(plan, values), _sources(plan, wanted), folder)
+        rows, sources = compare(plan, values), _sources(plan, wanted)
+        paces = _paces(runs, wanted, found)
+        made = Reproduction(plan, seed, mode, runs, rows, sources, folder, paces)
         _write(made)
     return made
 
@@ -174,6 +178,16 @@ def _merge(wanted: list[Block], found: dict[int, Done]) -> dict[str, Taken]:
     return runs
 
 
+def _paces(runs: dict[str, Taken], wanted: list[Block], found: dict[int, Done]) -> list[Pace]:
+    made: list[Pace] = []
+    for key, run in runs.items():
+        costs = [found[index].cost for index, one in enumerate(wanted) if one.key == key]
+        one = pace(key, len(run.table), run.table.span_s, costs)
+        if one is not None:
+            made.append(one)
+    return made
+
+
 def _figures(analysis: str, rows: Any, arguments: dict[str, Any]) -> dict[str, tuple[str, Estimate]]:
     try:
         return {one.key: (one.label, one.value) for one in results(analysis, rows, arguments)}
@@ -226,6 +240,7 @@ def _write(made: Reproduction) -> None:
         },
     }
     folders.write_json(made.folder / "reproduction.json", summary)
+    folders.write_json(made.folder / "pace.json", {"runs": plain(made.paces)})
     write(made.folder / "report.html", made)
 
 

@@ -11,6 +11,7 @@ from labctl.analysis.value import Estimate
 from labctl.errors import LimitError, RunError
 from labctl.reproduce.formulas import FORMULAS
 from labctl.reproduce.plan import Operand, Plan, Published, RowPlan
+from labctl.reproduce.recorded import results as recorded
 
 FARTHEST = 3.0
 """Standard errors from which on a row counts as not reproduced."""
@@ -50,6 +51,8 @@ def value_of(plan: Plan, results: Results, operand: Operand) -> Estimate:
     run, _, result = operand.partition(".")
     if run == "published":
         return plan.published[result].estimate
+    if run in plan.recorded:
+        return recorded_value(plan, run, result)
     if run not in results:
         raise RunError(f"run {run} is not part of this")
     found = results[run].get(result)
@@ -58,6 +61,14 @@ def value_of(plan: Plan, results: Results, operand: Operand) -> Estimate:
             f"run {run} did not determine {result!r}; it has {', '.join(results[run]) or 'no figures'}"
         )
     return found
+
+
+def recorded_value(plan: Plan, key: str, result: str) -> Estimate:
+    """One figure of recorded data; RunError if the files are not there or it has no such figure."""
+    found = recorded(plan.path.parent, plan.recorded[key])
+    if result not in found:
+        raise RunError(f"the recorded {key} has no {result!r}; it has {', '.join(found)}")
+    return found[result]
 
 
 def _row(plan: Plan, row: RowPlan, results: Results) -> Row:

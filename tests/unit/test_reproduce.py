@@ -19,6 +19,7 @@ from labctl.errors import ConfigError, DataError, RunError
 from labctl.reproduce import block as blocks
 from labctl.reproduce.formulas import FORMULAS
 from labctl.reproduce.merged import Columns
+from labctl.reproduce.pace import Cost, pace
 from labctl.reproduce.plan import Plan, Size, load
 from labctl.reproduce.reproduce import reproduce
 from labctl.reproduce.rows import Row, compare, value_of
@@ -303,6 +304,52 @@ def test_the_command_prints_the_table_or_json(tmp_path: Path) -> None:
     assert row["label"] == "noise" and row["unit"] == "Hz" and row["value"] > 50
     page = (tmp_path / "out" / "plan_quick_seed3" / "report.html").read_text()
     assert "guessed" in page and "<svg" in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_several_seeds_stand_beside_each_other(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, TWO.replace("{ rounds = 12, block = 6 }", "{ rounds = 3 }"))
+    common = ["reproduce", str(plan.path), "--out", str(tmp_path / "out"), "--processes", "1"]
+    printed = CliRunner().invoke(main, [*common, "--seeds", "3,4"])
+    assert printed.exit_code == 0, printed.output
+    last = printed.output.strip().splitlines()[-3:]
+    assert last[0].split()[-4:] == ["seed", "3", "seed", "4"] and last[1].startswith("noise")
+    assert last[2].split()[-2:] == ["0/0/0", "0/0/0"]  # nothing published for this row
+    assert "rounds per CPU second" in printed.output
+    pace = json.loads((tmp_path / "out" / "plan_quick_seed4" / "pace.json").read_text())["runs"]
+    assert [one["rounds"] for one in pace] == [3, 10] and all(one["cpu_s"] > 0 for one in pace)
+    for seeds, text in (("1,x", "not a list of whole numbers"), ("1,1", "twice")):
+        assert text in CliRunner().invoke(main, [*common, "--seeds", seeds]).output
+
+
+def test_what_blocks_took_together() -> None:
+    costs = [Cost(10.0, 20.0, 8.0, 5), Cost(12.0, 25.0, 9.0, 6), Cost(100.0, 101.0, 1.0, 7)]
+    found = pace("key", 300, 5400.0, costs)
+    assert found is not None
+    assert (found.wall_s, found.cpu_s, found.peak_bytes) == (
+        16.0,
+        18.0,
+        (5, 6, 7),
+    )  # the pause is not counted
+    assert pace("key", 300, 5400.0, [*costs, Cost()]) is None  # taken by a version that did not say
+
+
+def test_recorded_data_may_be_absent(tmp_path: Path) -> None:
+    known = """[recorded.raw]
+alice = "a.bin"
+bob = "b.bin"
+rounds = 100
+disclosed = 8
+source = "to be had somewhere"
+[[row]]
+label = "errors"
+value = "raw.errors"
+"""
+    plan = plan_of(tmp_path, TWO.split("[[row]]")[0] + known)
+    row = compare(plan, {})[0]
+    assert row.verdict == "not run" and "a.bin" in row.note and "to be had somewhere" in row.note
+    (tmp_path / "a.bin").write_bytes(b"\xf0\x0f")
+    (tmp_path / "b.bin").write_bytes(b"\xf0\x0e")
+    assert compare(plan, {})[0].value == 1
 
 
 def test_an_unknown_plan_is_named() -> None:
