@@ -101,11 +101,13 @@ def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
     figure, (left, *others) = panels(2 if tracked else 1)
     window_ns = float(arguments.get("window", 60_000)) / 1e3
     edges = np.linspace(0, window_ns, 31)
-    for detector, colour in ((0, BLUE), (1, ORANGE)):
-        clicks = table.column(f"click_{detector}_ps").astype(float) / 1e3
-        clicks = clicks[clicks >= 0]
-        label = f"detector {detector}: {len(clicks)}"
-        left.hist(clicks, edges, histtype="step", color=colour, lw=1.2, label=label)
+    two = table.has("early_0_ps")
+    for gate, style in (("early", "-"), ("late", "--")) if two else (("click", "-"),):
+        for detector, colour in ((0, BLUE), (1, ORANGE)):
+            clicks = table.column(f"{gate}_{detector}_ps").astype(float) / 1e3
+            clicks = clicks[clicks >= 0]
+            label = f"{gate + ', ' if two else ''}detector {detector}: {len(clicks)}"
+            left.hist(clicks, edges, histtype="step", color=colour, lw=1.2, ls=style, label=label)
     left.set(
         xlabel="click after the gate opened / ns",
         ylabel=f"heralds per {edges[1]:.2g} ns",
@@ -113,13 +115,14 @@ def _clicks(table: Table, arguments: Mapping[str, Any]) -> Figure:
     )
     left.legend(frameon=False)
     if not tracked:
-        return "Arrival of the heralding photon.", to_svg(figure)
+        return f"Arrival of the heralding photon{'s' if two else ''}.", to_svg(figure)
     (right,) = others
     sigma = table.column("phase_sigma_rad").astype(float)
     top = max(1.1 * LARGEST_PHASE_SIGMA_RAD, float(np.quantile(sigma, 0.99)))
-    right.hist(np.minimum(sigma, top), bins=np.linspace(0, top, 56), color=BLUE)
+    counts, *_ = right.hist(np.minimum(sigma, top), bins=np.linspace(0, top, 56), color=BLUE)
     right.axvline(LARGEST_PHASE_SIGMA_RAD, color=ORANGE, lw=1, ls="--", label="rounds above are void")
     right.set(xlabel="uncertainty of the tracked phase / rad", ylabel="heralds", xlim=(0, top))
+    right.set_ylim(0, 1.25 * max(counts.max(), 1))
     right.legend(frameon=False, loc="upper left")
     return "Arrival of the heralding photon, and what the reference light told of the phase.", to_svg(figure)
 
@@ -199,8 +202,12 @@ def panels(count: int) -> tuple[Any, Any]:
     """A figure of so many panels side by side, and the panels."""
     from matplotlib.figure import Figure as MatplotlibFigure
 
-    figure = MatplotlibFigure(figsize=(4.6 * count, 3.1), layout="constrained")
-    axes = [figure.add_subplot(1, count, i + 1) for i in range(count)]
+    wide, high = 4.6, 3.1
+    figure = MatplotlibFigure(figsize=(wide * count, high))
+    axes = [
+        figure.add_axes(((i + 0.17) / count, 0.6 / high, 0.8 / count, (high - 0.85) / high))
+        for i in range(count)
+    ]
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
     return figure, axes
