@@ -229,8 +229,8 @@ def attempt(alpha: float, flight: int, window: int, lead: int, echo: int = 0) ->
     return Together((*nodes, gate, decision), name="attempt")
 
 
-def echoes(node: str, span: int, count: int) -> tuple[Item, ...]:
-    """``count`` π pulses on one ion in ``span`` ps of waiting: equally spaced, half an interval at both ends."""
+def echoes(node: str, span: int, count: int, beam: str = "qubit_729") -> tuple[Item, ...]:
+    """``count`` π pulses of a beam on one ion in ``span`` ps of waiting: equally spaced, half an interval at both ends."""
     if count < 0:
         raise ValueError(f"echo must be 0 or more pulses, not {count}")
     grid = 1 * ns
@@ -241,7 +241,7 @@ def echoes(node: str, span: int, count: int) -> tuple[Item, ...]:
         begin += -begin % grid + (-(EXCITATION % grid)) % grid  # onto the grid of the line
         if begin < at:
             raise ValueError(f"{count} echo pulses of {PI_TIME} ps do not fit into {span} ps")
-        items += [Wait(begin - at), Pulse(f"{node}.qubit_729", PI_TIME)]
+        items += [Wait(begin - at), Pulse(f"{node}.{beam}", PI_TIME)]
         at = begin + PI_TIME
     return tuple(items)
 

@@ -33,7 +33,7 @@ from labctl.schedule.items import (
 )
 from labctl.units import ns, us
 from sequences.link import COLUMNS as PAIR
-from sequences.link import DECISION, EXCITATION, NODES, PI_TIME, TURN, measurement
+from sequences.link import DECISION, EXCITATION, NODES, PI_TIME, TURN, echoes, measurement
 from sequences.memory import RAMAN_PI, transfer
 
 SETTLE = 200 * ns
@@ -53,6 +53,7 @@ def two_photon(
     limit: int = 1_000_000_000,
     readout: int = 500 * us,
     threshold: int = 5,
+    echo: int = 0,
 ) -> Schedule:
     """One pair heralded by two photons, and its measurement.
 
@@ -66,6 +67,7 @@ def two_photon(
     limit:         attempts after which the round is given up
     readout:       length of the fluorescence window, ps
     threshold:     counts from which an ion is called bright
+    echo:          Raman π pulses while the light and the herald travel, equally spaced: none, 1 or more
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
@@ -76,7 +78,7 @@ def two_photon(
     body = Series(
         (
             Attempt(
-                attempt(alpha, flight, separation, window, window_lead),
+                attempt(alpha, flight, separation, window, window_lead, echo),
                 gates=GATES,
                 outcomes=outcomes(),
                 limit=limit,
@@ -105,9 +107,25 @@ def two_photon(
             "readout": readout,
             "threshold": threshold,
             "flight": flight,
+            "echo": echo,
         },
         columns=COLUMNS,
     )
+
+
+def long_two_photon(
+    alpha: float = 0.5,
+    measure: str = "fidelity",
+    flight: int = 247_283 * ns,
+    echo: int = 1,
+    window: int = 60 * ns,
+    limit: int = 1_000_000_000,
+) -> Schedule:
+    """``two_photon`` over 101 km of fibre: 50.5 km and 247.3 us from node to midpoint, and an echo on the way.
+
+    Arguments as those of ``two_photon``.
+    """
+    return two_photon(alpha, measure, flight=flight, window=window, limit=limit, echo=echo)
 
 
 def outcomes() -> dict[str, str]:
@@ -137,12 +155,16 @@ def cooling() -> Item:
     )
 
 
-def attempt(alpha: float, flight: int, separation: int, window: int, lead: int) -> Item:
+def attempt(alpha: float, flight: int, separation: int, window: int, lead: int, echo: int = 0) -> Item:
     """One attempt: pump, 729 nm π, two 854 nm pulses with a Raman π in between, two gates, herald return: 91 us at 10 km.
 
     The last is as long after the second pulse as in the link after the only one: nothing is decided before.
+
+    echo:  Raman π pulses between the second 854 nm pulse and the end of the attempt; they swap both ions' states, and the
+           pair stays what it is
     """
     excite_at = 20 * us + PI_TIME
+    back = 2 * flight + DECISION
     nodes = tuple(
         Series(
             (
@@ -157,6 +179,7 @@ def attempt(alpha: float, flight: int, separation: int, window: int, lead: int) 
                 Wait(separation - SETTLE - RAMAN_PI),
                 Tone(f"{node}.excite_854", amplitude=1.0),
                 Pulse(f"{node}.excite_854", EXCITATION),
+                *echoes(node, back - EXCITATION, echo, "raman_393"),
             ),
             name=f"{node}_excite",
         )
@@ -173,8 +196,7 @@ def attempt(alpha: float, flight: int, separation: int, window: int, lead: int) 
         ),
         name="midpoint",
     )
-    back = excite_at + separation + 2 * flight + DECISION
-    decision = Series((Wait(back), Mark("herald received")), name="herald_return")
+    decision = Series((Wait(excite_at + separation + back), Mark("herald received")), name="herald_return")
     return Together((*nodes, gate, decision), name="attempt")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fake_world import FakeWorld, play
 
+from labctl.run.figures import figures
 from labctl.run.results import results
 from labctl.schedule.items import Attempt, Gate, Report, Schedule, Series, Together, Wait
 from labctl.units import ns, us
@@ -76,10 +77,18 @@ def test_a_pair_without_a_tracked_phase_has_its_figures() -> None:
     for n in range(900):
         setting = n % 9
         even = setting > 0 and rng.random() < (1 + np.cos((setting - 1) * np.pi / 4)) / 2
-        values = {"attempts": 1000, "setting": setting, "bright_a": 1, "bright_b": int(even)}
+        clicks = {
+            name: 9000 if place % 2 == n % 2 else -1 for place, name in enumerate(map("{}_ps".format, GATES))
+        }
+        values = {"attempts": 1000, "setting": setting, "bright_a": 1, "bright_b": int(even), **clicks}
         rows.append((n, (n + 1) * 10**12, values))
     found = {one.key: one.value.value for one in results("heralded_pair", rows, {"measure": "fidelity"})}
     assert found["populations"] == 1.0
     assert found["fidelity"] == pytest.approx(1, abs=0.03)
     assert found["herald_probability"] == pytest.approx(1e-3)
+    drawn = figures("heralded_pair", rows, {"measure": "fidelity"})
+    assert [caption.partition(":")[0] for caption, _ in drawn] == [
+        "Rate", "Heralded pairs", "Arrival of the heralding photons."
+    ]  # fmt: skip
+    assert "late, detector 1: 450" in drawn[-1][1]
     assert not [key for key in found if key.startswith("void") or key.startswith("phase_sigma")]

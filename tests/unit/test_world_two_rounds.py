@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 from world_lab import FLIGHT, IDEAL, STILL, laboratory
 
 from labctl.analysis.herald import two_photon_herald
+from labctl.clock import VirtualClock
+from labctl.config import load, read_extended
 from labctl.core.program import Straight, lower
 from labctl.errors import ConfigError
+from labctl.schedule.check import check
 from labctl.schedule.items import Item, Schedule
 from labctl.sim.played import Segment
 from labctl.units import ns, us
@@ -27,6 +31,7 @@ from simulated_hw.world.midpoint import Emitter, Window, click, heralded, interf
 from simulated_hw.world.two_rounds import TwoRounds, Ways, emission, emitted
 
 Array = NDArray[Any]
+ROOT = Path(__file__).parents[2]
 EXACT: dict[str, Any] = IDEAL | STILL | {
     "memory.angle_error": 0.0,
     "memory.light_shift_hz": 0.0,
@@ -252,6 +257,20 @@ def test_the_phase_matters_only_as_far_as_it_moves_between_the_two_photons(separ
         one.append(coherence(lab.true_qubits()))
     assert abs(np.mean(one)) < 0.2
     assert np.mean(two).real == pytest.approx(0.96 * math.exp(-diffusion * separation / 2e12), abs=0.08)
+
+
+@pytest.mark.parametrize(("echo", "kept"), [(0, 0.7), (1, 0.93)])
+def test_an_echo_keeps_the_pair_while_light_travels_101_km(echo: int, kept: float) -> None:
+    """The mains' hum of the long lab, over a period of it."""
+    config = load(ROOT / "configs/ca40_101km.toml")
+    assert check(two_photon.long_two_photon(echo=echo), config.line) == []
+    content = read_extended(ROOT / "configs/world/ca40_101km.toml")
+    content["run"]["powered"][0] = True
+    lab = Laboratory(content, 1, VirtualClock())
+    body = played(two_photon.attempt(0.5, 247_283 * ns, 11 * us, 60 * ns, 4 * ns, echo))
+    found = [coherence(pair(lab, body, "1010", SECOND + n * SECOND // 1000)) for n in range(0, 20, 2)]
+    mean = abs(np.mean(found)) / 0.96
+    assert mean > kept if echo else mean < kept
 
 
 def test_a_laser_off_resonance_takes_photons_of_both_rounds() -> None:
