@@ -73,6 +73,11 @@ class Lab:
         return sorted((self.folder / "runs").glob("[0-9]*"))
 
 
+def pause(wait_s: float) -> None:
+    """Leave the processors to the lab."""
+    threading.Event().wait(wait_s)
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
 
@@ -227,6 +232,7 @@ def test_an_unlocked_laser_is_not_ready_for_data(lab: Lab):
     for _ in range(40):
         if {row["state"] for row in json.loads(lab.ok("ls", "--json"))} == {"ready"}:
             return
+        pause(0.2)
     pytest.fail("the laser did not come back")
 
 
@@ -237,9 +243,11 @@ def test_kill_of_the_run_leaves_a_readable_run_that_can_be_resumed(lab: Lab, rec
     try:
         while not (len(lab.runs()) > begun and (lab.runs()[-1] / "journal").exists()):
             assert process.poll() is None
+            pause(0.05)
         folder = lab.runs()[-1]
         while len(journal.read(folder / "journal").records) < records:
             assert process.poll() is None
+            pause(0.05)
     finally:
         process.kill()
         process.communicate()
@@ -252,6 +260,7 @@ def test_kill_of_the_run_leaves_a_readable_run_that_can_be_resumed(lab: Lab, rec
         resumed = lab.labctl("run", "--resume", str(rid), "--json")
         if resumed.returncode == 0:
             break
+        pause(1.0)
     assert resumed is not None and resumed.returncode == 0, resumed.stderr
     after = journal.read(folder / "journal").records
     assert [n for n, _, _ in after] == list(range(400)) and after[: len(kept)] == kept
