@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from labctl.errors import NotConnectedError
 from labctl.transport.base import Transport
+from labctl.transport.waiting import ready
 
 STEP_S = 0.01
 """Times waited are multiples of it, as pyserial sets up the whole port for each new one, s."""
@@ -18,6 +20,10 @@ class SerialTransport(Transport):
     def __init__(self, address: str, device: str = "", timeout_s: float = 1.0) -> None:
         super().__init__(address, device, timeout_s)
         self._port: Any = None
+        self._number = -1
+        """Descriptor of a port of this machine on POSIX, where pyserial takes three times as many system calls; else -1."""
+        self._wake: tuple[int, int] = (-1, -1)
+        """A pipe: what is written to its second end interrupts a read."""
 
     @property
     def is_open(self) -> bool:
@@ -37,6 +43,9 @@ class SerialTransport(Transport):
                 write_timeout=max(self.timeout_s, 0.5),
             )
             self._port.reset_input_buffer()
+            if isinstance(getattr(self._port, "fd", None), int):
+                self._number = self._port.fd
+                self._wake = os.pipe()
         except (OSError, ValueError) as error:  # SerialException is an OSError
             raise NotConnectedError(
                 f"{self.where}: cannot open the port ({error}); check that it exists and nobody else has it"
@@ -46,10 +55,15 @@ class SerialTransport(Transport):
         if self._port is not None:
             self._port.close()
             self._port = None
+            self._number = -1
+            for end in self._wake if self._wake[0] >= 0 else ():
+                os.close(end)
+            self._wake = (-1, -1)
 
     def _send(self, data: bytes) -> None:
         try:
-            self._port.write(data)
+            if self._number < 0 or not self._written(data):
+                self._port.write(data)
         except OSError as error:
             raise self._lost(error) from None
 
@@ -57,6 +71,8 @@ class SerialTransport(Transport):
         if self._port is None:
             raise NotConnectedError(f"{self.where}: not connected")
         try:
+            if self._number >= 0:
+                return self._read_now(timeout_s)
             if timeout_s <= 0:
                 there: int = self._port.in_waiting
                 return self._port.read(there) if there else b""
@@ -69,8 +85,33 @@ class SerialTransport(Transport):
         except OSError as error:
             raise self._lost(error) from None
 
+    def _written(self, data: bytes) -> bool:
+        """Whether it went out at once; nothing was sent if not."""
+        try:
+            sent = os.write(self._number, data)
+        except BlockingIOError:
+            return False
+        if sent < len(data):
+            self._port.write(data[sent:])
+        return True
+
+    def _read_now(self, timeout_s: float) -> bytes:
+        """What comes within a time."""
+        if timeout_s > 0 and not ready((self._number, self._wake[0]), timeout_s):
+            return b""
+        try:
+            data = os.read(self._number, 65536)
+        except BlockingIOError:
+            data = b""
+        if not data and timeout_s > 0:
+            raise self._lost("interrupted, or the port is gone")
+        return data
+
     def interrupt(self) -> None:
         """Cancel a read in another thread, where the port can."""
+        if self._wake[1] >= 0:
+            os.write(self._wake[1], b"x")
+            return
         cancel = getattr(self._port, "cancel_read", None)
         if cancel is not None:
             cancel()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import select
 import socket
 
 from labctl.errors import NotConnectedError
 from labctl.transport.base import Transport
+from labctl.transport.waiting import ready
 
 
 class TcpTransport(Transport):
@@ -47,7 +46,7 @@ class TcpTransport(Transport):
         try:
             sent = self._sent_now(self._socket, data)
             while sent < len(data):
-                if not _ready(self._socket, max(self.timeout_s, 0.5), to_write=True):
+                if not ready((self._socket.fileno(),), max(self.timeout_s, 0.5), to_write=True):
                     raise self._lost("it takes no more")
                 sent += self._sent_now(self._socket, data[sent:])
         except OSError as error:
@@ -56,7 +55,7 @@ class TcpTransport(Transport):
     def _receive(self, timeout_s: float) -> bytes:
         if self._socket is None:
             raise NotConnectedError(f"{self.where}: not connected")
-        if timeout_s > 0 and not _ready(self._socket, timeout_s):
+        if timeout_s > 0 and not ready((self._socket.fileno(),), timeout_s):
             return b""
         try:
             data = self._socket.recv(65536)
@@ -80,15 +79,3 @@ class TcpTransport(Transport):
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def _ready(sock: socket.socket, seconds: float, to_write: bool = False) -> bool:
-    """Whether it can be read (or written) within a time, which is at least 1 ms; also if it was closed meanwhile."""
-    number = sock.fileno()
-    if number < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return any(select.select([] if to_write else [number], [number] if to_write else [], [], seconds))
-    waiting = select.poll()
-    waiting.register(number, select.POLLOUT if to_write else select.POLLIN)
-    return bool(waiting.poll(math.ceil(seconds * 1000)))

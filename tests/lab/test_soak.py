@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from drivers.scpi_generator import DIALECTS
+from labctl.shelf import shelf
+
 ROOT = Path(__file__).parents[2]
 NEVER_HIDDEN = ("silent", "garbage", "refuse")
 
@@ -36,12 +39,16 @@ def test_a_short_soak_leaks_nothing_and_every_fault_is_in_the_event_log(tmp_path
         if event["topic"].startswith("device."):
             ends[event["topic"]] = event["state"]
     assert set(ends.values()) == {"ready"}
-    said = [line.split() for line in done.stdout.splitlines() if line.startswith("soak.")]
-    assert {topic.removeprefix("device.") for topic in ends} == {words[0].rstrip(":") for words in said}
-    assert len(ends) >= 20
-    rates = {words[0]: float(words[3]) for words in said if not words[0].endswith(":") and len(words) == 9}
-    assert len(rates) == len(ends) and min(rates.values()) > 0.0
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("soak.")]
+    rates = {words[0]: float(words[4]) for words in rows if len(words) == 12}
+    assert {topic.removeprefix("device.") for topic in ends} == {*rates}
+    assert min(rates.values()) > 0.0
     assert "least rate, of those that can be read at 10 Hz" in done.stdout
+
+    here = {one.driver.rpartition(":")[2] for one in shelf(ROOT) if not one.package}
+    assert {name.removeprefix("soak.").partition("_")[0] for name in rates} == here
+    dialects = {name.partition("_")[2] for name in rates if name.startswith("soak.ScpiGenerator")}
+    assert dialects == {*DIALECTS}
 
 
 def troubles(fault: dict[str, Any], events: list[dict[str, Any]]) -> list[dict[str, Any]]:
