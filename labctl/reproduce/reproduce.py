@@ -82,6 +82,7 @@ def reproduce(
         wanted = _blocks(plan, folder, seed, mode)
         found = {index: done for index, one in enumerate(wanted) if (done := blocks.finished(one))}
         missing = [one for index, one in enumerate(wanted) if index not in found]
+        missing.sort(key=lambda one: -one.rounds)  # long ones first, so that no process waits long at the end
         rounds = sum(one.rounds for one in missing)
         echo(
             f"{plan.title}: {len(wanted)} blocks, {len(found)} of them there already; {rounds} rounds to take"

@@ -363,6 +363,38 @@ def test_odds_hold_for_a_slice_while_something_moves(touch) -> None:
     assert lab.odds(attempt(), SECOND // 100).until_ps == SECOND // 100 + SLICE
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("bob.aom", "power_dbm", 20.0),
+        ("alice.pump", "interlock_closed", False),
+        ("alice.laser_854", "current_a", 0.06),
+        ("charlie.snspd", "bias_a", 10e-6),
+        ("charlie.snspd", "latched", True),
+        ("bob.oven", "temperature_k", 316.0),
+    ],
+)
+def test_odds_that_hold_are_told_anew_once_a_part_is_touched(part: str, name: str, value: object) -> None:
+    lab = laboratory()
+    body = attempt()
+    before = lab.odds(body, SECOND)
+    assert lab.odds(body, 2 * SECOND) == before
+    touched = lab.part(part)
+    setattr(touched[-1] if isinstance(touched, list) else touched, name, value)
+    after = lab.odds(body, 2 * SECOND)
+    assert after.patterns["01"] < 0.9 * before.patterns["01"]
+
+
+def test_light_that_is_switched_off_between_two_readouts_is_seen() -> None:
+    lab = laboratory()
+    light = [pulse(f"{node}.{beam}", 0, 500 * us) for node in NODES for beam in ("cool_397", "repump_866")]
+    read = segment(light, [OpenGate("alice.pmt", 0, 500 * us, "n")], 500 * us, "read")
+    counts = [lab.play(read, k * SECOND)["n"].count for k in range(20)]
+    assert np.mean(counts) > 5
+    lab.part("alice.laser_397").emission = False
+    assert lab.play(read, 20 * SECOND)["n"].count < 3
+
+
 def test_drifts_are_smaller_than_statistics_while_odds_hold() -> None:
     lab = laboratory(5)
     body = attempt()
