@@ -389,6 +389,17 @@ def test_a_reading_that_loses_its_answer_is_cleared_away(card: Card) -> None:
         assert card.sim.tasks == []
 
 
+def test_a_reading_asks_only_what_it_needs(card: Card) -> None:
+    calls: list[str] = []
+    with card.gate() as gate:
+        gate.nidaqmx.on_call = lambda name: calls.append(name.rpartition("/")[2])
+        gate.opened.get()
+        calls.clear()
+        gate.opened.get()
+    asked = ["CreateTask", "GetTaskAttributeString", "CreateDOChan", "ReadDigitalLines", "ClearTask"]
+    assert calls == asked  # nothing about versions, names and kinds that are known
+
+
 def test_somebody_elses_task_is_left_alone(card: Card) -> None:
     with card.counter() as counter:
         with nidaqmx.Task(grpc_options=counter.nidaqmx.session("")) as theirs:
