@@ -4,7 +4,7 @@ All of ``labctl drivers`` take part, the bench generator in each of its dialects
 process (three), and the instruments in processes of their own (one for the NI card's gRPC server, one for the others: TCP, VISA,
 pseudo-terminals, ZeroMQ); the hub and what watches the events are here. Of each process the open descriptors, threads,
 resident memory and processor time are written down every 10 s. ``python benchmarks/soak.py [--seconds N] [--seed S]
-[--log FILE]`` ends with exit code 1 if descriptors or threads grew, if a fault that broke communication left no event, if a
+[--hosts N] [--log FILE]`` ends with exit code 1 if descriptors or threads grew, if a fault that broke communication left no event, if a
 device did not come back, or if events were lost; in runs of a minute and more also if a signal of a device that was well was
 read at less than 95 % of 10 Hz, or of what its instrument's own protocol allows; of two minutes and more also if the memory of
 a process grew by more than 1 MB/min after the first third. ``--log`` gets every event but plain readings, as JSON lines.
@@ -80,7 +80,7 @@ class Fault:
 class Soak:
     """One run."""
 
-    def __init__(self, seconds: float, seed: int, log: TextIO | None) -> None:
+    def __init__(self, seconds: float, seed: int, hosts_wanted: int, log: TextIO | None) -> None:
         self.seconds = seconds
         self.rng = random.Random(seed)
         self.log = log
@@ -107,8 +107,8 @@ class Soak:
                 self.serving[instrument] = self.children[-1]
                 device = f"soak.{name}"
                 self.devices[device] = Watched(device, instrument, driver, where, 1 / period_s, slower)
-        for number in range(HOSTS):
-            some = [*self.devices.values()][number::HOSTS]
+        for number in range(hosts_wanted):
+            some = [*self.devices.values()][number::hosts_wanted]
             wanted = json.dumps([(one.name, one.driver, one.address) for one in some])
             node = f"soak_{number + 1}"
             self.children.append(Child(f"drivers {number + 1}", Path(hosts.__file__), node, address, wanted))
@@ -397,11 +397,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hosts", type=int, default=HOSTS, help="processes that share the drivers")
     parser.add_argument("--log", type=Path, help="file for the events, JSON lines")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(arguments.log.open("w")) if arguments.log else None
-        return Soak(arguments.seconds, arguments.seed, log).run()
+        return Soak(arguments.seconds, arguments.seed, arguments.hosts, log).run()
 
 
 if __name__ == "__main__":

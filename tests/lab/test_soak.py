@@ -20,14 +20,15 @@ NEVER_HIDDEN = ("silent", "garbage", "refuse")
 @pytest.mark.timeout(200)
 def test_a_short_soak_leaks_nothing_and_every_fault_is_in_the_event_log(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
-    command = [sys.executable, "benchmarks/soak.py", "--seconds", "10", "--seed", "7", "--log", str(log)]
+    options = ["--seconds", "6", "--seed", "7", "--hosts", "1", "--log", str(log)]
+    command = [sys.executable, "benchmarks/soak.py", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=190)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     events: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
 
     injected = [event for event in events if event["topic"].startswith("fault.") and event["on"]]
-    assert len(injected) >= 8
+    assert len(injected) >= 6
     assert f"{len(injected)} faults" in done.stdout
     assert sum(event["topic"].startswith("fault.") for event in events) == 2 * len(injected)  # each was ended
 
@@ -40,7 +41,8 @@ def test_a_short_soak_leaks_nothing_and_every_fault_is_in_the_event_log(tmp_path
             ends[event["topic"]] = event["state"]
     assert set(ends.values()) == {"ready"}
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("soak.")]
-    rates = {words[0]: float(words[4]) for words in rows if len(words) == 12}
+    table = [words for words in rows if not words[0].endswith(":") and len(words) == 12]
+    rates = {words[0]: float(words[4]) for words in table}
     assert {topic.removeprefix("device.") for topic in ends} == {*rates}
     assert min(rates.values()) > 0.0
     assert "least rate, of those that can be read at 10 Hz" in done.stdout
