@@ -19,7 +19,6 @@ from labctl.schedule.items import from_json
 def publish(
     folder: Path,
     about: dict[str, Any],
-    sources: list[tuple[str, Any, str, str]] | None = None,
     drawn: bool = True,
 ) -> list[Result]:
     """Write data.nc, report.html and run.json of a run folder from its journal; returns its figures.
@@ -65,7 +64,7 @@ def publish(
         {k: "" if v is None else v for k, v in attributes.items()},
     )
     if drawn:
-        report.write(folder / "report.html", about, table, content, found, sources or [])
+        report.write(folder / "report.html", about, table, content, found)
     return found
 
 

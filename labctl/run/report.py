@@ -22,7 +22,6 @@ def write(
     table: Table,
     content: JournalContent,
     results: Sequence[Result],
-    sources: Sequence[tuple[str, Any, str, str]],
 ) -> None:
     """Write the report. ``about`` is the content of run.json; its "comparison" and "related" entries,
     if any, become the table against published figures and the plots of runs that belong to this one."""
@@ -41,7 +40,7 @@ def write(
         figures=drawn,
         notes=[_note(note) for note in content.notes],
         devices=_devices(about),
-        sources=sources,
+        sources=about.get("components", []),
     )
     folders.write(path, text.encode())
 

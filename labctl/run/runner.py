@@ -183,7 +183,7 @@ class Runner:
     config:    effective configuration, stored with every run
     snapshot:  reads the devices, stored before and after
     trouble:   why data must not be taken now: device -> reason; asked between messages
-    sources:   (name, value, unit, source) of the simulated world's component values, for the report
+    sources:   (name, value, unit, source) of the simulated world's component values, stored with every run
     report:    whether a run gets a report with pictures
     """
 
@@ -221,6 +221,7 @@ class Runner:
         devices = self._snapshot()
         rid, folder = folders.new(self.runs, schedule.name)
         about = self._about(rid, schedule, rounds, label) | {"devices_before": devices}
+        about |= {"components": self._sources} if self._sources else {}
         folders.write_json(folder / "run.json", about)
         folders.write(folder / "schedule.json", to_json(schedule))
         journal = Journal.create(folder / "journal", self._header(schedule, rounds))
@@ -292,7 +293,7 @@ class Runner:
             about["devices_after"] = {"unknown": str(failure)}
         results: list[Result] = []
         try:
-            results = publish(taking.folder, about, self._sources, self._report)
+            results = publish(taking.folder, about, self._report)
         except LabError as failure:
             reason, error = (_reason(failure) if reason == COMPLETE else reason), error or str(failure)
         said = str(about.get("tags", {}).get("text") or about.get("tags_error", ""))

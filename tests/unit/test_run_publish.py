@@ -141,7 +141,8 @@ def test_reports_of_hardly_any_records(tmp_path: Path, schedule: Schedule, recor
 
 
 def test_a_run_that_was_killed_is_published_by_publishing_it(tmp_path: Path):
-    outcome = runner(tmp_path).run(SHOT, 9)
+    component = ("atom.d52_lifetime_s", 1.165, "s", "published: level table")
+    outcome = runner(tmp_path, sources=[component]).run(SHOT, 9)
     path = outcome.folder / "journal"
     path.write_bytes(path.read_bytes()[:-80])  # the end mark and part of a record
     for name in ("data.nc", "report.html"):
@@ -153,6 +154,7 @@ def test_a_run_that_was_killed_is_published_by_publishing_it(tmp_path: Path):
         assert 7 <= data.sizes["record"] < 9 and data.attrs["reason"] == "killed"
     page = (outcome.folder / "report.html").read_text()
     assert '<span class="bad">killed</span>' in re.sub(r"\s+", " ", page)
+    assert about["components"] == [list(component)] and all(str(part) in page for part in component)
     assert not list(outcome.folder.glob("*.tmp"))
 
 
