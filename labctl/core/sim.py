@@ -163,11 +163,11 @@ class SimCore:
     # one step after another
     def _play(self, step: Step) -> None:
         match step:
+            case Straight():
+                self._play_straight(step)
             case Chain():
                 for part in step.steps:
                     self._play(part)
-            case Straight():
-                self._play_straight(step)
             case Choice():
                 self._play(self._case(step))
             case Loop():
@@ -293,7 +293,8 @@ class SimCore:
             if hit >= last:  # nothing happens as long as these odds hold
                 run.attempts += last - done
                 done = last
-                self._tell(course, (done // loop.every - look_back) * loop.every)
+                if before + done < item.limit:  # else the rest is told with it
+                    self._tell(course, (done // loop.every - look_back) * loop.every)
             else:
                 run.attempts += hit + 1 - done
                 done = hit + 1
