@@ -43,6 +43,8 @@ SAMPLE_S = 10.0
 AT_ONCE = 6
 """So many instruments have a fault at the same time."""
 COMES_BACK_S = 30.0
+LOOK_S, QUIET_S = 0.25, 1.0
+"""A fault is over when the devices are ready, its drivers raised no error and none of its late answers was on the wire for so long, s."""
 SLOPE_MB_PER_MIN = 1.0
 LEAST_PART = 0.95
 """A signal of a device that is well is read at this part of its rate at least."""
@@ -75,6 +77,11 @@ class Fault:
     events: int
     """That told of trouble before."""
     off_at: float = 0.0
+    looked: float = 0.0
+    disturbed: float = 0.0
+    """When its drivers last raised an error, or late pieces of its answers were still on the wire."""
+    raised: int = 0
+    """Errors in all when that was looked at."""
 
 
 class Soak:
@@ -220,13 +227,24 @@ class Soak:
     def _off(self, fault: Fault) -> None:
         self.serving[fault.instrument].ask("off", fault.instrument, [])
         self.publisher.publish(f"fault.{fault.instrument}", {"kind": fault.kind, "on": False})
-        fault.off_at = time.monotonic()
+        fault.off_at = fault.disturbed = time.monotonic()
 
     def _finish(self, fault: Fault) -> None:
-        """Let go of a fault that is off once its devices are back; judge whether it was seen."""
-        watched, waited_s = self._of(fault.instrument), time.monotonic() - fault.off_at
-        if waited_s < 1.0 or (waited_s < COMES_BACK_S and not all(one.well for one in watched)):
+        """Let go of a fault that is off once its devices are back and its wire is quiet; judge whether it was seen."""
+        watched, now = self._of(fault.instrument), time.monotonic()
+        if now - fault.looked < LOOK_S:
             return
+        fault.looked = now
+        held = self.serving[fault.instrument].ask("held", fault.instrument, [])
+        if held or self._raised(watched) != fault.raised or not all(one.well for one in watched):
+            fault.disturbed, fault.raised = now, self._raised(watched)
+        waited_s = now - fault.off_at
+        if now - fault.disturbed < QUIET_S and waited_s < COMES_BACK_S:
+            return
+        if now - fault.disturbed < QUIET_S and all(one.well for one in watched):
+            self.violations.append(
+                f"{fault.kind} ({fault.amount:g}) on {fault.instrument}: its devices are ready but still raise errors {waited_s:.0f} s after it"
+            )
         self.active.remove(fault)
         self._undisturbed([one for one in watched if one.well], True)
         what = f"{fault.kind} ({fault.amount:g}) on {fault.instrument}"

@@ -67,18 +67,18 @@ def ni_card(now: Callable[[], float]) -> Any:
 
 
 @contextlib.contextmanager
-def served_card() -> Generator[tuple[dict[str, Any], list[Device]]]:
-    """The NI card by name, and a device of each of its roles."""
+def served_card() -> Generator[tuple[dict[str, Any], list[Device], list[Any]]]:
+    """The NI card by name, a device of each of its roles, and no servers: it has its own."""
     card = ni_card(time.monotonic)
     number = card.listen(threading.RLock())
     address = f"nidaqmx://127.0.0.1:{number}/Dev1"
-    yield {"ni_daq": card}, [(role, "ni_daq", f"drivers.ni_daq:{role}", address) for role in NI_ROLES]
+    yield {"ni_daq": card}, [(role, "ni_daq", f"drivers.ni_daq:{role}", address) for role in NI_ROLES], []
     card.close()
 
 
 @contextlib.contextmanager
-def served() -> Generator[tuple[dict[str, Any], list[Device]]]:
-    """Every other simulated instrument by name, and a device of each."""
+def served() -> Generator[tuple[dict[str, Any], list[Device], list[Any]]]:
+    """Every other simulated instrument by name, a device of each, and the servers."""
     import numpy as np
 
     from labctl.lab import simulated
@@ -120,19 +120,22 @@ def served() -> Generator[tuple[dict[str, Any], list[Device]]]:
         sim = others[name] if name in others else simulated(one.simulator, ROOT, now)
         serve_one(device, name, one.driver, sim, one.transports[0])
     with tcp, zmq:
-        yield instruments, devices
+        yield instruments, devices, [tcp, zmq]
 
 
 def main(group: str) -> None:
     """Serve one of GROUPS until standard input ends."""
-    with (served_card if group == GROUPS[1] else served)() as (instruments, devices):
+    with (served_card if group == GROUPS[1] else served)() as (instruments, devices, servers):
 
-        def obey(switch: str, name: str, kinds: list[tuple[str, float]]) -> None:
+        def obey(switch: str, name: str, kinds: list[tuple[str, float]]) -> int | None:
+            if switch == "held":
+                return sum(server.held(instruments[name]) for server in servers)
             faults = instruments[name].faults
             if switch == "off":
                 faults.clear()
             for kind, amount in kinds:
                 faults.switch(kind, amount)
+            return None
 
         serve(devices, obey)
 

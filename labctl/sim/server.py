@@ -151,6 +151,10 @@ class SimServer:
         self._wake_in.close()
         self._wake_out.close()
 
+    def held(self, instrument: SimInstrument) -> int:
+        """How many pieces of answers of an instrument are held back by faults, also by those that are off again."""
+        return sum(client.pending for client in [*self._clients] if client.instrument is instrument)
+
     def __enter__(self) -> SimServer:
         """Start."""
         return self.start()

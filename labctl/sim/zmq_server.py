@@ -87,6 +87,10 @@ class ZmqServer:
         for port in self._ports:
             port.socket.close()
 
+    def held(self, instrument: SimInstrument) -> int:
+        """How many answers of an instrument are held back by faults, also by those that are off again."""
+        return sum(len(port.later) for port in self._ports if port.instrument is instrument)
+
     def __enter__(self) -> ZmqServer:
         """Start."""
         return self.start()
