@@ -206,6 +206,8 @@ class LabConfig(msgspec.Struct, frozen=True):
     effective: dict[str, Any]
     """The merged tables as plain data, for the record of a run."""
     description: str = ""
+    arguments: dict[str, dict[str, str | int | float | bool]] = {}
+    """Sequence -> argument -> value that this lab gives unless the user does."""
     links: list[tuple[str, str]] = []
     """Pairs of nodes that a fibre and a common clock join; none: all of them."""
 
@@ -224,6 +226,7 @@ _TOP = (
     "device",
     "line",
     "sequences",
+    "arguments",
     "core",
     "world",
     "demo",
@@ -268,6 +271,9 @@ def build(file: Path, tables: dict[str, Any]) -> LabConfig:
         demo=_convert(file, "demo", tables["demo"], DemoConfig) if "demo" in tables else None,
         effective=tables,
         description=str(tables.get("description", "")),
+        arguments=_convert(
+            file, "arguments", tables.get("arguments", {}), dict[str, dict[str, str | int | float | bool]]
+        ),
         links=_convert(file, "links", tables.get("links", []), list[tuple[str, str]]),
     )
     _check(config, file)

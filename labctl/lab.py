@@ -239,8 +239,18 @@ def library(lab: Path) -> dict[str, str]:
 
 
 def schedule(config: LabConfig, lab: Path, sequence: str, settings: Mapping[str, str]) -> Schedule:
-    """Call a sequence with arguments given as text (``alpha=0.05``, ``window=60ns``) and return its schedule."""
+    """Call a sequence with arguments given as text (``alpha=0.05``, ``window=60ns``) and return its schedule.
+
+    What is not given comes from the lab file's ``[arguments]``, else from the sequence itself.
+    """
     names = sequence_names(config, lab)
+    for meant in config.arguments:
+        if meant not in names:
+            near = difflib.get_close_matches(meant, list(names), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"{config.path}: [arguments.{meant}] is for no sequence of this lab{hint}; there are {', '.join(names)}"
+            )
     if sequence not in names:
         procedures = procedure_names(lab)
         if sequence in procedures:
@@ -256,10 +266,12 @@ def schedule(config: LabConfig, lab: Path, sequence: str, settings: Mapping[str,
     signature = inspect.signature(function)
     hints = get_type_hints(function)
     arguments: dict[str, Any] = {}
-    for key, text in settings.items():
+    of_lab = {key: str(value) for key, value in config.arguments.get(sequence, {}).items()}
+    for key, text in {**of_lab, **settings}.items():
         if key not in signature.parameters:
             near = difflib.get_close_matches(key, list(signature.parameters), 1)
             raise ConfigError(
+                f"{'' if key in settings else f'{config.path}: [arguments.{sequence}]: '}"
                 f"sequence {sequence} has no argument {key!r}{f'; did you mean {near[0]!r}?' if near else ''}; "
                 f"it has {', '.join(signature.parameters)}"
             )

@@ -3,11 +3,13 @@
 import itertools
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from labctl import lab as labs
 from labctl.config import load
+from labctl.errors import LabError
 from labctl.schedule import draw
 from labctl.schedule.check import check
 from labctl.schedule.items import Attempt, Branch, Draw, Item, Repeat, Schedule, Series, Together
@@ -76,6 +78,34 @@ def test_every_sequence_can_be_played_by_its_lab(name: str) -> None:
     assert [str(problem) for problem in check(schedule, config.line)] == []
     assert schedule.analysis
     assert all(column.long_name for column in schedule.columns.values())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if config_of(command_for(name)).stem == "ca40_10km"])
+def test_the_long_link_has_arguments_of_its_own_for_what_depends_on_the_fibre(name: str) -> None:
+    config = load(ROOT / "configs" / "ca40_101km.toml")
+    schedule = labs.schedule(config, ROOT, name, {})
+    assert [str(problem) for problem in check(schedule, config.line, links=config.links)] == []
+
+
+def test_what_the_user_gives_goes_before_what_the_lab_gives() -> None:
+    config = load(ROOT / "configs" / "ca40_101km.toml")
+    of_lab = labs.schedule(config, ROOT, "memory", {})
+    given = labs.schedule(config, ROOT, "memory", {"flight": "24.483us"})
+    assert (of_lab.arguments["flight"], given.arguments["flight"]) == (247_283_000, 24_483_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"memry": {"flight": "1us"}}, r"\[arguments\.memry\] is for no sequence of this lab; did you mean 'memory'"),
+        ({"memory": {"fligt": "1us"}}, r"\[arguments\.memory\]: sequence memory has no argument 'fligt'; did you mean 'flight'"),
+        ({"memory": {"flight": "long"}}, "flight='long' is not a whole number, or a time"),
+        ({"memory": {"flight": ["1us"]}}, r"\[arguments\]"),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_lab_that_no_sequence_takes_are_refused(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(LabError, match=told):
+        labs.schedule(load(ROOT / "configs" / "ca40_10km.toml", {"arguments": arguments}), ROOT, "memory", {})
 
 
 def test_what_only_serves_others_and_procedures_are_no_sequences() -> None:
