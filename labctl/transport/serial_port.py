@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from typing import Any
 
 from labctl.errors import NotConnectedError
@@ -24,6 +25,7 @@ class SerialTransport(Transport):
         """Descriptor of a port of this machine on POSIX, where pyserial takes three times as many system calls; else -1."""
         self._wake: tuple[int, int] = (-1, -1)
         """A pipe: what is written to its second end interrupts a read."""
+        self._mutex = threading.Lock()  # so that nothing is written to it once its number is somebody else's
 
     @property
     def is_open(self) -> bool:
@@ -56,9 +58,10 @@ class SerialTransport(Transport):
             self._port.close()
             self._port = None
             self._number = -1
-            for end in self._wake if self._wake[0] >= 0 else ():
-                os.close(end)
-            self._wake = (-1, -1)
+            with self._mutex:
+                ends, self._wake = self._wake, (-1, -1)
+                for end in ends if ends[0] >= 0 else ():
+                    os.close(end)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -109,9 +112,10 @@ class SerialTransport(Transport):
 
     def interrupt(self) -> None:
         """Cancel a read in another thread, where the port can."""
-        if self._wake[1] >= 0:
-            os.write(self._wake[1], b"x")
-            return
+        with self._mutex:
+            if self._wake[1] >= 0:
+                os.write(self._wake[1], b"x")
+                return
         cancel = getattr(self._port, "cancel_read", None)
         if cancel is not None:
             cancel()
