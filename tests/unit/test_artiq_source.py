@@ -17,9 +17,10 @@ from test_artiq_play import train, xy8
 from labctl.cli import main
 from labctl.config import load
 from labctl.core.artiq.compile import compile_schedule
+from labctl.core.artiq.device_db import read as read_device_db
 from labctl.core.artiq.sidecar import read as read_sidecar
 from labctl.core.phase_filter import PhaseFilter
-from labctl.errors import ConfigError, DataError
+from labctl.errors import ConfigError, DataError, ScheduleError
 from labctl.schedule.items import Gate, Repeat, Report, Schedule, Series, Together, Track, Wait
 from labctl.units import ns, us
 from sequences.fringe import fringe
@@ -169,6 +170,36 @@ def test_numbers_and_phase_words_of_32_bits_are_those_of_their_formulas() -> Non
         for value in range(-1_200_000, 1_200_000, 9_973):
             word = experiment.phase_word(np.int64(value), np.int64(-3), np.int64(125), np.int32(turn))
             assert word == ((125 - 3 * value) % 1_000_000 * turn + 500_000) // 1_000_000 % turn
+
+
+def test_boards_of_two_kinds_are_set_up_apart(tmp_path: Path) -> None:
+    """The compiler takes objects of one class with attributes of the same types only: `sync` of CPLD, `sync_data` of AD9910."""
+    device_db = tmp_path / "device_db.py"
+    device_db.write_text(DEVICE_DB.read_text().replace('"sync_device": None', '"sync_device": "sync"', 2))
+    source = compile_schedule(link(limit=2), LAB.line, LAB.core.artiq, read_device_db(device_db)).source
+    calls = ["self.begin()", "self.set_up_boards_1()", "self.set_up_boards_2()", "self.play("]
+    assert [
+        line.strip()[: len(call)] for call, line in zip(calls, after(source, "def run(self)"), strict=False)
+    ] == calls
+    first, other = (after(source, f"def set_up_boards_{k}(self)") for k in (1, 2))
+    inits = [[line.strip() for line in part if "cpld.init" in line] for part in (first, other)]
+    assert inits == [["self.urukul0_cpld.init()", "self.urukul1_cpld.init()"], ["self.urukul2_cpld.init()"]]
+    assert not any("cpld.init" in line for line in after(source, "def set_up(self)"))
+    play(source, device_db=device_db)
+    device_db.write_text(
+        DEVICE_DB.read_text().replace(
+            '"pll_n": 32', '"sync_delay_seed": "eeprom_urukul0:64" if i else -1, "pll_n": 32'
+        )
+    )
+    with pytest.raises(ScheduleError) as caught:
+        compile_schedule(link(limit=2), LAB.line, LAB.core.artiq, read_device_db(device_db))
+    assert "has its synchronisation in an EEPROM" in caught.value.problems[0]
+
+
+def after(source: str, head: str) -> list[str]:
+    """The lines of a method."""
+    body = source.partition(f"    {head}")[2].partition("\n")[2]
+    return body.partition("\n\n")[0].splitlines()
 
 
 def compile_link(*arguments: str) -> tuple[int, str, str]:

@@ -13,6 +13,7 @@ from labctl.core.artiq.device_db import DeviceDb
 from labctl.core.artiq.emit_blocks import BlockWriter
 from labctl.core.artiq.emit_entangler import EntanglerWriter
 from labctl.core.artiq.emit_kernel import KernelWriter
+from labctl.core.artiq.emit_set_up import SetUpWriter
 from labctl.core.artiq.emit_tracker import NAT, STEP_RAD, TRACKER_POINTS, cosines, log_likelihoods
 from labctl.core.artiq.names import Names, nodes
 from labctl.core.artiq.plan import Feed, Follow, Keep, Pick, Plan, Stop
@@ -44,6 +45,7 @@ class _Experiment:
         self._blocks = BlockWriter(plan, db, self._names, self._text)
         self._kernel = KernelWriter(plan, self._names, self._blocks, self._text, free)
         self._entangler = EntanglerWriter(plan, self._names, self._text)
+        self._set_up = SetUpWriter(bound, self._names, self._text, self._entangler)
         self._nodes = nodes(plan.root)
         self._dma = next((entry.name for entry in db.of_kind("dma")), "")
 
@@ -58,7 +60,8 @@ class _Experiment:
             self._prepare()
             self._host()
             self._play()
-            self._set_up()
+            self._set_up.all()
+            self._record()
             self._kernel.all()
             self._blocks.all()
         return text.source(), text.places
@@ -189,6 +192,8 @@ class _Experiment:
         name = identifier(plan.schedule)
         with text.method("run", decorator=""):
             text.add("self.begin()")
+            for call in self._set_up.before():
+                text.add(call)
             text.add("self.play(int(self.rounds))")
         keeps = [node for node in self._nodes if isinstance(node, Keep)]
         columns: dict[int, list[tuple[str, str]]] = {
@@ -283,42 +288,8 @@ class _Experiment:
             text.add("self.core.break_realtime()")
             text.add("self.all_off()")
 
-    def _set_up(self) -> None:
-        text, names = self._text, self._names
-        boards: dict[str, list[Bound]] = {}
-        for one in self._bound.values():
-            if one.dds is not None:
-                boards.setdefault(one.dds.cpld.name, []).append(one)
-        with text.method(
-            "set_up", "", "TNone", "Directions of TTLs, DDS boards with their nominal tones, everything off."
-        ):
-            text.add("self.core.break_realtime()")
-            for one in self._bound.values():
-                for entry, way in ((one.output, "output"), (one.input, "input")):
-                    if entry is not None and entry.cls == "TTLInOut":
-                        text.add(f"self.{names.device(entry.name)}.{way}()")
-                        text.add("delay_mu(1000)")
-            text.add("self.all_off()")
-            for board, lines in boards.items():
-                cpld = f"self.{names.device(board)}"
-                text.add(f"{cpld}.init()")
-                text.add("self.core.break_realtime()")
-                if any(one.dds is not None and one.dds.attenuation_db is not None for one in lines):
-                    text.add(f"{cpld}.get_att_mu()", comment="what the other channels have stays")
-                    text.add("self.core.break_realtime()")
-                for one in lines:
-                    self._channel(one)
-            self._entangler.set_up()
-        with text.method(
-            "all_off", "", "TNone", "Every output off, every input closed, one after the other."
-        ):
-            for one in self._bound.values():
-                if one.output is not None:
-                    text.add(f"self.{names.device(one.output.name)}.off()", comment=one.line)
-                    text.add("delay_mu(1000)")
-                if one.input is not None:
-                    text.add(f"self.{names.device(one.input.name)}._set_sensitivity(0)", comment=one.line)
-                    text.add("delay_mu(1000)")
+    def _record(self) -> None:
+        text = self._text
         if self._kernel.dma():
             with text.method("record_dma", "", "TNone", "Record the blocks that are played by DMA."):
                 for block in self._kernel.dma():
@@ -327,25 +298,3 @@ class _Experiment:
                     with text.inside():
                         for part in range(parts):
                             text.add(f"self.part_{block.name}_{part + 1}(int64({block.lead_mu}))")
-
-    def _channel(self, one: Bound) -> None:
-        text, dds = self._text, one.dds
-        if dds is None:
-            return
-        channel = f"self.{self._names.device(dds.entry.name)}"
-        text.add(f"{channel}.init()", comment=one.line)
-        text.add("self.core.break_realtime()")
-        if dds.attenuation_db is not None:
-            text.add(
-                f"{channel}.set_att_mu({255 - round(dds.attenuation_db * 8)})",
-                comment=f"{dds.attenuation_db:g} dB",
-            )
-            text.add("self.core.break_realtime()")
-        frequency, phase, amplitude = dds.ftw(0.0), dds.pow(0.0), dds.asf(1.0)
-        if dds.is_ad9910:
-            text.add(
-                f"{channel}.set_mu({frequency}, {phase}, {amplitude})", comment=f"{dds.frequency_hz:g} Hz"
-            )
-        else:
-            text.add(f"{channel}.set_mu(int64({frequency}), {phase})", comment=f"{dds.frequency_hz:g} Hz")
-        text.add("self.core.break_realtime()")

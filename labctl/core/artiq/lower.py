@@ -61,6 +61,7 @@ def lower(
     used |= {act.item.line for act in acts(tree) if isinstance(act.item, (Feedback, LineTrigger))}
     used |= {name for piece in pieces(tree) for name in piece.leaves}
     bound = bind(config, lines, [name for name in lines if name in used], db, problems)
+    _one_kind_of_ad9910(bound, problems)
     if problems.all():
         return Lowered(None, [], problems.all(), bound)
     first: Lowered | None = None
@@ -71,6 +72,22 @@ def lower(
         first = first or done
     assert first is not None
     return first
+
+
+def _one_kind_of_ad9910(bound: Mapping[str, Bound], problems: Problems) -> None:
+    """ARTIQ's compiler takes objects of a class only if their attributes are of the same types (AD9910.sync_data)."""
+    kinds: dict[bool, str] = {}
+    for name, one in bound.items():
+        if one.dds is not None and one.dds.is_ad9910:
+            given = [one.dds.entry.arguments.get(key) for key in ("sync_delay_seed", "io_update_delay")]
+            kinds.setdefault(any(isinstance(value, str) for value in given), name)
+    if len(kinds) == 2:
+        problems.add(
+            ("core.artiq",),
+            f"the AD9910 of {kinds[True]} has its synchronisation in an EEPROM, that of {kinds[False]} has not: ARTIQ's "
+            "compiler refuses both in one kernel",
+            "make sync_delay_seed and io_update_delay of device_db.py alike, or map one of the lines elsewhere",
+        )
 
 
 def _attempt(
