@@ -12,8 +12,8 @@ BarretKokA/B protocols; its memories emit into the fibre as often as ours do, so
 attempt: on the laboratory by construction, and with perfect nodes because it is one protocol: the table shows both chances.
 
 SeQUeNCe has no ion, no phase, no noise photons, no readout, no instruments and writes nothing, and it plays attempt after attempt,
-event by event; ours skips attempts without a herald. So ours pays for pairs and SeQUeNCe for attempts: at the efficiency of
-a laboratory only the first is of use, and with perfect nodes each attempt of ours has clicks and is played.
+event by event; ours skips attempts without a herald. So ours pays for pairs, each with everything that a laboratory does with it,
+and SeQUeNCe for attempts.
 
 What limits ours: about a thousand Python calls and numpy calls on short arrays per round (1.5 to 2 ms). In a profile
 of the core on a busy machine a quarter was the 64 reference slots before a herald and the phase filter over them, a seventh each

@@ -20,6 +20,7 @@ import numpy as np
 
 from labctl.core.course import Course
 from labctl.core.heralds import NO_SUMS, HeraldRecorder, HeraldTags, Sums, block_sums
+from labctl.core.passing import split
 from labctl.core.phase_filter import PhaseFilter
 from labctl.core.program import AttemptLoop, Chain, Choice, Loop, Program, Step, Straight
 from labctl.core.qrng import SettingSource
@@ -34,8 +35,6 @@ TRACKED_CYCLES = 64
 PS_PER_S = 1e12
 TURN = 1_000_000
 """Microturns in a turn."""
-PASSING = 10
-"""How many times more frequent clicks that end nothing have to be than those that do for attempts with them not to be played."""
 AGAIN = "again"
 """Outcome of an attempt that does not end its loop."""
 
@@ -343,30 +342,16 @@ class SimCore:
     def _events(
         self, loop: AttemptLoop, body: Segment, odds: Odds
     ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        """The patterns whose attempts are played one by one, and those that pass, with their chance when none of the others comes.
-
-        Patterns that end nothing pass where they are by far the most frequent and no tags of theirs are wanted: of two
-        photons mostly one is lost. Elsewhere they are events like the others.
-        """
+        """Patterns that are played and patterns that pass, if they may; remembered while the odds hold."""
         known = self._sorted
         if known is not None and known[0] is loop and known[1] is odds.patterns:
             return known[2], known[3]
-        ends, passing = self._sort(loop, body, odds)
+        passing: Mapping[str, float] = {}
+        ends = odds.patterns
+        if odds.passing and not (self._heralds is not None and self._heralds.wanted(body)):
+            ends, passing = split(odds, loop.outcome, AGAIN)
         self._sorted = loop, odds.patterns, ends, passing
         return ends, passing
-
-    def _sort(
-        self, loop: AttemptLoop, body: Segment, odds: Odds
-    ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        again = {pattern: p for pattern, p in odds.patterns.items() if loop.outcome(pattern) == AGAIN}
-        ending = math.fsum(odds.patterns.values()) - math.fsum(again.values())
-        if math.fsum(again.values()) < PASSING * ending or (
-            self._heralds is not None and self._heralds.wanted(body)
-        ):
-            return odds.patterns, {}
-        ends = {pattern: p for pattern, p in odds.patterns.items() if pattern not in again}
-        left = 1 - math.fsum(ends.values())
-        return ends, {pattern: p / left for pattern, p in again.items()} if left > 0 else {}
 
     def _pass(self, course: Course, attempts: int) -> None:
         """Tell the world what so many skipped attempts showed."""

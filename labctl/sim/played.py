@@ -73,10 +73,13 @@ class Odds:
     patterns:  probability of each click pattern other than "no click"; the pattern has one digit per gate of the
                attempt's body in order, "1" for at least one click (for a gate with a threshold: for at least so many)
     until_ps:  laboratory time until which these odds hold
+    passing:   an attempt leaves nothing behind if it does not end its loop: such ones may be counted (``World.clicked``) and not
+               played, where nobody wants their tags
     """
 
     patterns: Mapping[str, float]
     until_ps: int
+    passing: bool = False
 
 
 class World(Protocol):

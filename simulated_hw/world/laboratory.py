@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labctl.clock import Clock, ScaledClock, VirtualClock
 from labctl.errors import ConfigError
-from labctl.sim.played import Clicks, Odds, PlayedPulse, Segment, TagLayout
+from labctl.sim.played import Clicks, Odds, Segment, TagLayout
 from simulated_hw.world import parameters as values
 from simulated_hw.world import photon
 from simulated_hw.world.atoms import Atoms
 from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook, reference_amplitude
+from simulated_hw.world.attempt_play import MARKER, AttemptPlay, marked_ps
 from simulated_hw.world.card import Photomultiplier, sequencer, wired
 from simulated_hw.world.card_wiring import CardWiring
 from simulated_hw.world.counters import ClickCounters
@@ -54,12 +55,10 @@ Part = (
     | Piezo
     | CardWiring
 )
-ChoiceT = TypeVar("ChoiceT")
 OPENED = 64
 """Plays remembered for the background between their gates."""
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
-MARKER = 2
 NOTICED_S = 0.005
 """On a clock that runs faster, what somebody does to the laboratory is noticed so soon on the machine's clock, at the latest."""
 DRIFT_STEP_S = 1e-3
@@ -140,7 +139,9 @@ class Laboratory(LaboratoryBase):
         self._two_rounds = TwoRoundModel(p, self._model)
         self._mains = None if p.mains is None else Mains(p.mains.frequency_hz, p.mains.start_turns)
         self._readings = Readings()
-        self._clicks = self.rng("clicks")
+        self._attempts = AttemptPlay(
+            self.rng("clicks"), p.detectors.jitter_s, self._phase, self._atoms, self._counters, self._tagger
+        )
         self._stray = self.rng("background tags")
         self._outlooks: tuple[Reading, Scene, Outlook | TwoRounds] | None = None
         """The last one; a scene does not change."""
@@ -290,7 +291,8 @@ class Laboratory(LaboratoryBase):
                 raise ConfigError(
                     f"segment {body.name!r}: pattern {pattern!r} does not fit its {len(outlook.gates)} gates"
                 )
-            return self._attempt_given(reading, outlook, pattern, start_ps, scene)
+            self._opened.append((reading, start_ps))
+        return self._attempts.given(reading, outlook, pattern, start_ps, scene.lights)
 
     def skip(self, segments: Sequence[tuple[Segment, int]], start_ps: int, duration_ps: int) -> None:
         """Account for time in which segments were played so many times without a herald."""
@@ -325,7 +327,7 @@ class Laboratory(LaboratoryBase):
                 return None
             ((start_ps, window_ps),) = spans
             detectors = tuple(detector for detector, _ in reading.midpoint_gates)
-            return TagLayout(MARKER, detectors, start_ps - self._marked_ps(reading), window_ps)
+            return TagLayout(MARKER, detectors, start_ps - marked_ps(reading), window_ps)
 
     def tagged(
         self, since_ps: int, until_ps: int, quiet: Sequence[tuple[Segment, int]]
@@ -334,7 +336,7 @@ class Laboratory(LaboratoryBase):
         with self.lock:
             times, channels = self._tagger.between(since_ps, until_ps)
             skipped = [(self._readings.of(body), start_ps) for body, start_ps in quiet]
-            more = [(start_ps + self._marked_ps(reading), MARKER) for reading, start_ps in skipped]
+            more = [(start_ps + marked_ps(reading), MARKER) for reading, start_ps in skipped]
             more += self._background(since_ps, until_ps, [*self._opened, *skipped])
             more = [tag for tag in more if since_ps <= tag[0] < until_ps]
             if more:
@@ -516,105 +518,6 @@ class Laboratory(LaboratoryBase):
         outlook = self._outlook(reading, scene)
         odds = outlook.odds()
         quiet = "0" * len(outlook.gates)
-        pattern = self._choose([*odds, quiet], [*odds.values(), 1 - math.fsum(odds.values())])
-        return self._attempt_given(reading, outlook, pattern, start_ps, scene)
-
-    def _choose(self, choices: Sequence[ChoiceT], chances: Sequence[float]) -> ChoiceT:
-        """One of the choices, with these chances (sum one); the last one takes what rounding leaves."""
-        pick = self._clicks.random()
-        for choice, chance in zip(choices, chances, strict=True):
-            pick -= chance
-            if pick < 0:
-                return choice
-        return choices[-1]
-
-    def _attempt_given(
-        self, reading: Reading, outlook: Outlook | TwoRounds, pattern: str, start_ps: int, scene: Scene
-    ) -> dict[str, Clicks]:
-        """Draw what caused the clicks and when, and leave the ions in the state that follows."""
+        pattern = self._attempts.choose([*odds, quiet], [*odds.values(), 1 - math.fsum(odds.values())])
         self._opened.append((reading, start_ps))
-        if isinstance(outlook, TwoRounds):
-            return self._two_rounds_given(reading, outlook, pattern, start_ps, scene)
-        way = self._cause(reading, pattern, outlook.causes(pattern), outlook.way_probability)
-        clicks: dict[str, Clicks] = {}
-        seen_ps = self._see(outlook, pattern, way, start_ps, clicks)
-        self._mark(reading, start_ps)
-        ready = [
-            pulses[0].start_ps + pulses[0].duration_ps if pulses else 0
-            for pulses in self._excitations(reading)
-        ]
-        self._atoms.herald(
-            outlook.state(way, self._phase.photon(start_ps + seen_ps)),
-            (start_ps + ready[0], start_ps + ready[1]),
-            scene.lights,
-        )
-        self._atoms.evolve(reading, start_ps, scene.lights, (ready[0], ready[1]))
-        self._atoms.shine([(reading, 1)], scene.lights)
-        return clicks
-
-    def _two_rounds_given(
-        self, reading: Reading, outlook: TwoRounds, pattern: str, start_ps: int, scene: Scene
-    ) -> dict[str, Clicks]:
-        """The same of two rounds: what the first click leaves, pulses and noise until the second excitation, its click."""
-        ways = self._cause(reading, pattern, outlook.causes(pattern), outlook.way_probability)
-        clicks: dict[str, Clicks] = {}
-        phases: list[float] = []
-        for one, places, way in zip(outlook.rounds, outlook.places, ways, strict=True):
-            seen_ps = self._see(one, "".join(pattern[place] for place in places), way, start_ps, clicks)
-            phases.append(self._phase.photon(start_ps + seen_ps))
-        self._mark(reading, start_ps)
-        (first_a, first_b), ((begin_a, end_a), (begin_b, end_b)) = outlook.pulses_ps
-        ready, begin = (first_a[1], first_b[1]), (begin_a, begin_b)
-        self._atoms.herald(
-            outlook.after_first(ways, phases[0]), (start_ps + ready[0], start_ps + ready[1]), scene.lights
-        )
-        self._atoms.evolve(reading, start_ps, scene.lights, ready, begin)
-        self._atoms.emit(start_ps + max(begin), lambda state: outlook.after_second(state, ways, phases[1]))
-        self._atoms.evolve(reading, start_ps, scene.lights, (end_a, end_b))
-        self._atoms.shine([(reading, 1)], scene.lights)
-        return clicks
-
-    def _cause(
-        self,
-        reading: Reading,
-        pattern: str,
-        ways: Sequence[ChoiceT],
-        chance_of: Callable[[ChoiceT], float],
-    ) -> ChoiceT:
-        """One of the ways in which a pattern can come about."""
-        if len(ways) == 1:
-            return ways[0]
-        chances = [chance_of(way) for way in ways]
-        whole = math.fsum(chances)
-        if not whole > 0:
-            raise ConfigError(f"segment {reading.segment.name!r}: pattern {pattern!r} cannot happen now")
-        return self._choose(ways, [chance / whole for chance in chances])
-
-    def _see(
-        self, outlook: Outlook, pattern: str, way: tuple[int, int], start_ps: int, clicks: dict[str, Clicks]
-    ) -> int:
-        """Clicks of the gates of one excitation, counted and tagged; when the photon was seen, ps after the attempt's start."""
-        seen_ps = [gate.start_ps + gate.duration_ps for _, gate in outlook.gates]
-        for (detector, gate), digit in zip(outlook.gates, pattern, strict=True):
-            clicks[gate.into] = Clicks(0)
-            if digit == "1":
-                time = outlook.click_time_ps(
-                    detector, way[detector], self._p.detectors.jitter_s, self._clicks
-                )
-                clicks[gate.into] = Clicks(1, time)
-                seen_ps.insert(0, gate.start_ps + time)
-                self._counters.add(detector, 1)
-                self._tagger.record(start_ps + gate.start_ps + time, detector)
-        return seen_ps[0]
-
-    def _excitations(self, reading: Reading) -> list[list[PlayedPulse]]:
-        return [beams.get("excite_854", []) for beams in reading.beams]
-
-    def _mark(self, reading: Reading, start_ps: int) -> None:
-        """Start marker on the tagger: the first 854 nm pulse of the attempt."""
-        self._counters.add(MARKER, 1)
-        self._tagger.record(start_ps + self._marked_ps(reading), MARKER)
-
-    def _marked_ps(self, reading: Reading) -> int:
-        """When an attempt is marked, ps after its start."""
-        return min(pulses[0].start_ps for pulses in self._excitations(reading) if pulses)
+        return self._attempts.given(reading, outlook, pattern, start_ps, scene.lights)

@@ -1,5 +1,7 @@
 """Attempt loops in which most clicks end nothing: they are not played one by one, but counted."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fake_world import FakeWorld, play
@@ -7,13 +9,14 @@ from fake_world import FakeWorld, play
 from labctl.run.figures import figures
 from labctl.run.results import results
 from labctl.schedule.items import Attempt, Gate, Report, Schedule, Series, Together, Wait
+from labctl.sim.played import Odds
 from labctl.units import ns, us
 from sequences.two_photon import GATES, outcomes, two_photon
 
 OUTCOMES = outcomes()
 
 
-def schedule() -> Schedule:
+def schedule(limit: int = 10**9) -> Schedule:
     body = Series(
         (
             Together(tuple(Gate(f"charlie.snspd_{d}", 60 * ns, GATES[d]) for d in (0, 1))),
@@ -21,14 +24,21 @@ def schedule() -> Schedule:
             Together(tuple(Gate(f"charlie.snspd_{d}", 60 * ns, GATES[2 + d]) for d in (0, 1))),
         )
     )
-    loop = Attempt(body, GATES, OUTCOMES, 10**9)
+    loop = Attempt(body, GATES, OUTCOMES, limit)
     return Schedule("two", Series((loop, Report({"outcome": "herald", "attempts": "herald.attempts"}))))
+
+
+class Forgetful(FakeWorld):
+    """Attempts that end nothing leave nothing behind."""
+
+    def odds_at(self, time_ps: int) -> Odds:
+        return dataclasses.replace(super().odds_at(time_ps), passing=True)
 
 
 def test_clicks_that_end_nothing_are_counted_in_their_proportion() -> None:
     """Geometric wait for a herald; of all other attempts each pattern has its share."""
     odds = {"1000": 0.04, "0001": 0.06, "0011": 0.001, "1010": 4e-4, "0110": 1e-4}
-    world = FakeWorld([(0, odds)])
+    world = Forgetful([(0, odds)])
     records, end = play(world, schedule(), rounds=400)
     assert {call.pattern for call in world.of("play_given")} <= {"1010", "0110"}
     attempts = sum(int(one.values["attempts"]) for one in records)
@@ -42,12 +52,27 @@ def test_clicks_that_end_nothing_are_counted_in_their_proportion() -> None:
     assert plus == pytest.approx(320, abs=5 * 8)
 
 
-def test_events_that_end_nothing_and_are_rare_are_played() -> None:
-    """As the link's clicks of both detectors: where tags are wanted they have to be there."""
-    world = FakeWorld([(0, {"1000": 1e-4, "1010": 1e-3})])
-    play(world, schedule(), rounds=100)
+def test_attempts_that_leave_something_behind_are_played() -> None:
+    """As a look for atoms that finds one of them, or the link's clicks of both detectors."""
+    world = FakeWorld([(0, {"1000": 1e-2, "1010": 1e-3})])
+    play(world, schedule(), rounds=50)
     assert {call.pattern for call in world.of("play_given")} == {"1000", "1010"}
     assert not world.seen
+
+
+def test_if_every_attempt_ends_the_loop_none_passes() -> None:
+    world = Forgetful([(0, {"1010": 0.6, "0110": 0.4})])
+    records, end = play(world, schedule(), rounds=20)
+    assert end.attempts == len(records) == 20
+    assert not world.seen
+
+
+def test_if_none_can_end_it_all_are_counted_until_the_limit() -> None:
+    world = Forgetful([(0, {"1000": 0.25})])
+    records, end = play(world, schedule(limit=4000))
+    assert (records[0].values["outcome"], end.attempts) == ("timeout", 4000)
+    assert sum(counts["1000"] for _, counts in world.seen) == pytest.approx(1000, abs=150)
+    assert not world.of("play_given")
 
 
 def test_the_outcome_table_is_total_and_balanced() -> None:
