@@ -166,7 +166,7 @@ def _parse_line(path: Path, number: int, line: str) -> tuple[np.datetime64, list
             f"{path}:{number}: {len(cells)} columns; expected {len(_COLUMNS) + 1}, comma-separated"
         )
     try:
-        time = np.datetime64(cells[0].strip(), "us")
+        time = np.datetime64(cells[0].strip(" \t\r"), "us")
     except ValueError:
         time = np.datetime64("NaT", "us")
     if np.isnat(time):
@@ -175,7 +175,7 @@ def _parse_line(path: Path, number: int, line: str) -> tuple[np.datetime64, list
         )
     row: list[int] = []
     for index, (cell, column) in enumerate(zip(cells[1:], _COLUMNS, strict=True), start=1):
-        digits = cell.strip()
+        digits = cell.strip(" \t\r")
         value = int(digits) if digits.isdecimal() and len(digits) < 20 else -1
         if not column.accepts(value):
             raise DataError(
