@@ -6,6 +6,7 @@ range from which the system hands out ports by itself; the first port of a block
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 
@@ -14,7 +15,6 @@ from labctl.errors import ConfigError
 LOWEST, HIGHEST = 20_000, 32_000
 BLOCK = 64
 
-_held: list[socket.socket] = []
 _left: list[int] = []
 
 
@@ -39,7 +39,7 @@ def _new_block() -> list[int]:
     for start in starts:
         guard = _bound(start, keep=True)
         if guard is not None:
-            _held.append(guard)
+            atexit.register(guard.close)
             return list(range(start + BLOCK - 1, start, -1))
     raise ConfigError(
         f"no free ports of 127.0.0.1 between {LOWEST} and {HIGHEST}: end the labs that are up (`labctl down`)"
