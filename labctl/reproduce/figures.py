@@ -11,7 +11,7 @@ from labctl.analysis.value import Estimate
 from labctl.errors import LabError
 from labctl.reproduce.plan import FigurePlan
 from labctl.reproduce.rows import value_of
-from labctl.run.figures import BLUE, GREY, ORANGE, Figure, figures, panels, to_svg
+from labctl.run.figures import BLUE, GREY, ORANGE, Figure, figures, panels, plain_log, to_svg
 
 if TYPE_CHECKING:
     from labctl.reproduce.reproduce import Reproduction
@@ -43,7 +43,7 @@ def _against(made: Reproduction, plan: FigurePlan) -> list[Figure]:
         _points(one, [x for x, _ in known], [value for _, value in known], "black", "published", "s")
     one.set(xlabel=plan.x, ylabel=plan.y, yscale="log" if plan.log else "linear")
     if plan.log:
-        _plain_log(one.yaxis)
+        plain_log(one.yaxis)
     one.legend(frameon=False)
     return [(plan.caption, to_svg(figure))]
 
@@ -109,16 +109,6 @@ def _points(panel: Any, x: list[float], values: list[Estimate], colour: str, lab
     if x:
         y, error = [one.value for one in values], [one.standard_error for one in values]
         panel.errorbar(x, y, yerr=error, fmt=marker, ms=4, color=colour, capsize=2, lw=1, label=label)
-
-
-def _plain_log(axis: Any) -> None:
-    """Labels 0.02, 0.05, 0.1 rather than powers of ten, for which the margin is too narrow."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axis.set_major_formatter(plain)
-    axis.set_minor_locator(LogLocator(subs=(2, 5)))
-    axis.set_minor_formatter(plain)
 
 
 def _band(panel: Any, known: Estimate) -> None:

@@ -213,6 +213,16 @@ def panels(count: int) -> tuple[Any, Any]:
     return figure, axes
 
 
+def plain_log(axis: Any) -> None:
+    """Labels 0.02, 0.05, 0.1 on a logarithmic axis rather than powers of ten, for which the margin is too narrow."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(plain)
+    axis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axis.set_minor_formatter(plain)
+
+
 def _points(axes: Any, x: Any, y: Any, error: Any) -> None:
     axes.errorbar(x, y, error, fmt="o", ms=4, color=BLUE, lw=1)
 
