@@ -279,7 +279,7 @@ class Laboratory(LaboratoryBase):
             kept = self._kept
             until_ps = start_ps + round(self._slice_s * 1e12) if kept is None else kept.until_ps
             self._held = scene, until_ps
-            return Odds(self._told[1], until_ps)
+            return Odds(self._told[1], until_ps, passing=isinstance(outlook, TwoRounds))
 
     def play_given(self, body: Segment, pattern: str, start_ps: int) -> dict[str, Clicks]:
         """Play an attempt given its click pattern: click times, and the joint state of the ions."""

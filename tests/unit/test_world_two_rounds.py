@@ -350,6 +350,13 @@ def test_three_pulses_on_an_ion_are_refused() -> None:
         laboratory(1, EXACT).odds(more, SECOND)
 
 
+def test_a_single_click_of_two_leaves_nothing_behind() -> None:
+    """So the core need not play it; what the link calls again is played as ever."""
+    lab = laboratory()
+    assert lab.odds(attempt(), SECOND).passing
+    assert not lab.odds(played(link.attempt(0.05, FLIGHT, 60 * ns, 4 * ns)), SECOND).passing
+
+
 def test_what_passed_is_counted() -> None:
     lab = laboratory()
     before = lab.part("charlie.tagger").counts()
