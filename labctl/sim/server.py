@@ -304,11 +304,10 @@ class SimServer:
 
     def _flush(self, client: _Client) -> None:
         try:
-            while client.out:
-                sent = client.write(bytes(client.out[:65536]))
-                del client.out[:sent]
-        except BlockingIOError:
-            pass  # the selector calls again when there is room
+            with contextlib.suppress(BlockingIOError):  # the selector calls again when there is room
+                while client.out:
+                    sent = client.write(bytes(client.out[:65536]))
+                    del client.out[:sent]
         except OSError:
             self._drop(client)
             return
