@@ -57,7 +57,7 @@ pictures: setup
 	@grep '^labctl draw .* -o docs/pictures/' docs/sequences.md | while read -r command; do $(BIN)/$$command || exit 1; done
 
 test: setup-dev
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -r R
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -r R
 
 search: setup-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --hypothesis-profile=search
