@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from labctl.analysis.value import Estimate
 from labctl.errors import LabError
 from labctl.reproduce.plan import FigurePlan
@@ -37,7 +39,9 @@ def _against(made: Reproduction, plan: FigurePlan) -> list[Figure]:
         seen = [(float(x), value) for x, reference in series if (value := _value(made, reference))]
         _points(one, [x for x, _ in seen], [value for _, value in seen], colour, label, "o")
     for label, line in plan.lines.items():
-        one.plot([x for x, _ in line], [y for _, y in line], color=GREY, ls="--", lw=1, label=label)
+        xs = np.linspace(line[0][0], line[-1][0], 200)  # straight also where the axis is logarithmic
+        ys = np.interp(xs, [x for x, _ in line], [y for _, y in line])
+        one.plot(xs, ys, color=GREY, ls="--", lw=1, label=label)
     known = [(float(x), made.plan.published[key].estimate) for x, key in plan.published]
     if known:
         _points(one, [x for x, _ in known], [value for _, value in known], "black", "published", "s")
@@ -62,7 +66,10 @@ def _blocks(made: Reproduction, plan: FigurePlan) -> list[Figure]:
             panel.axhline(run.results[key].value, color=BLUE, lw=1, label="all")
         if known:
             _band(panel, made.plan.published[known].estimate)
-        panel.set(xlabel="laboratory time / h", ylabel=run.labels.get(key, key))
+        unit = run.results[key].unit if key in run.results else ""
+        label = run.labels.get(key, key) + (f" / {unit}" if unit else "")
+        panel.set(xlabel="laboratory time / h", ylabel=label)
+        panel.yaxis.label.set_size("small")
         panel.legend(frameon=False)
     return [(plan.caption, to_svg(figure))]
 
