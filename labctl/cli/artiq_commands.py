@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from labctl.cli import places
+from labctl.cli.on_signals import on_signals
 from labctl.errors import ConfigError, UnknownNameError
 
 FIRST_PORT = 3300
@@ -77,10 +78,10 @@ def _stay(serving: object) -> None:
 
     ended = serving.ended if isinstance(serving, ServedDevices) else threading.Event()
 
-    def end(*_: object) -> None:
+    def end(_: int) -> None:
         ended.set()
 
-    with places.on_signals(end, signal.SIGINT, signal.SIGTERM):
+    with on_signals(end, signal.SIGINT, signal.SIGTERM):
         click.echo("serving; Ctrl-C ends")
         ended.wait()
 

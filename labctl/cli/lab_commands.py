@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from labctl.cli import places, show_text
+from labctl.cli.on_signals import on_signals
 from labctl.errors import LabError, LimitError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -101,32 +102,31 @@ def _free_name(name: str, lab: Path) -> str:
 def _stay_up(supervisor: Supervisor, ready_s: float) -> bool:
     """Start, show, supervise; True if Ctrl-C ended it (a SIGTERM, as `labctl down` sends, is a good end)."""
     stop = threading.Event()
-    waiting = threading.Event()
-    interrupted = threading.Event()
-    waiting.set()
+    starting = [True]
+    came: list[int] = []
 
-    def end(number: int, _: Any) -> None:
-        if number == signal.SIGINT:
-            interrupted.set()
-        if not stop.is_set():
-            click.echo("\nmaking every device safe and ending; this takes a few seconds", err=True)
+    def end(number: int) -> None:
+        came.append(number)
         stop.set()
-        if waiting.is_set():
-            waiting.clear()
-            raise KeyboardInterrupt
+        if len(came) == 1:
+            click.echo("\nmaking every device safe and ending; this takes a few seconds", err=True)
 
-    with places.on_signals(end, signal.SIGINT, signal.SIGTERM):
+    def at_once(_: int) -> bool:
+        was, starting[0] = starting[0], False
+        return was
+
+    with on_signals(end, signal.SIGINT, signal.SIGTERM, at_once=at_once):
         try:
             supervisor.start()
             _wait_ready(supervisor, ready_s)
-            waiting.clear()
+            starting[0] = False
             supervisor.run_until(stop)
         except KeyboardInterrupt:
             stop.set()
         finally:
-            waiting.clear()
+            starting[0] = False
             supervisor.close(safe=True)
-    return interrupted.is_set()
+    return signal.SIGINT in came
 
 
 def _wait_ready(supervisor: Supervisor, ready_s: float) -> None:

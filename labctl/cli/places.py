@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,20 +164,3 @@ def settings(pairs: tuple[str, ...]) -> dict[str, str]:
             raise LimitError(f"--set {pair}: write it as KEY=VALUE, e.g. --set alpha=0.1 --set window=60ns")
         found[key.strip()] = value.strip()
     return found
-
-
-@contextmanager
-def on_signals(handler: Any, *numbers: int) -> Generator[None]:
-    """Signal handlers for the time of a ``with`` block (only in the main thread, elsewhere none)."""
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

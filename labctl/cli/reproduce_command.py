@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli import places, show_text
+from labctl.cli.on_signals import on_signals
 from labctl.cli.run_commands import json_option
 from labctl.errors import ConfigError
 
@@ -52,10 +53,10 @@ def reproduce_command(
     stream = sys.stderr if as_json else sys.stdout
     made: list[Reproduction] = []
 
-    def end(number: int, _: Any) -> None:
-        raise KeyboardInterrupt
+    def end(_: int) -> None:
+        click.echo("ending; the same command goes on from here", err=True)
 
-    with places.on_signals(end, signal.SIGTERM):
+    with on_signals(end, signal.SIGTERM, at_once=lambda _: True):
         for plan, number in itertools.product(plans, chosen):
             one = reproduce(
                 plan,

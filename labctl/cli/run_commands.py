@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli import places, show_text
+from labctl.cli.on_signals import on_signals
 from labctl.errors import DataError, LabError, RunError
 
 if TYPE_CHECKING:
@@ -129,14 +130,13 @@ def _end_on_signal(stack: ExitStack, taker: Acquisition | VirtualLab, progress: 
     """The first Ctrl-C (or SIGTERM) ends the run in good order, a second one at once; filled when one came."""
     came: list[int] = []
 
-    def end(number: int, _: Any) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        progress.ending()
-        taker.stop()
+    def end(number: int) -> None:
+        if not came:
+            came.append(number)
+            taker.stop()
+            progress.ending()
 
-    stack.enter_context(places.on_signals(end, signal.SIGINT, signal.SIGTERM))
+    stack.enter_context(on_signals(end, signal.SIGINT, signal.SIGTERM, at_once=bool))
     return came
 
 

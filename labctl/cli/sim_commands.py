@@ -7,11 +7,11 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
 from labctl.cli import places, show_text
+from labctl.cli.on_signals import on_signals
 from labctl.cli.run_commands import comparison_table, json_option
 from labctl.errors import LabError
 
@@ -47,13 +47,12 @@ def demo_command(
 
     with Progress(out) as progress:
 
-        def end(number: int, _: Any) -> None:
-            if stop.is_set():
-                raise KeyboardInterrupt
-            progress.ending()
-            stop.set()
+        def end(_: int) -> None:
+            if not stop.is_set():
+                stop.set()
+                progress.ending()
 
-        with places.on_signals(end, signal.SIGINT, signal.SIGTERM):
+        with on_signals(end, signal.SIGINT, signal.SIGTERM, at_once=bool):
             try:
                 result = demo(
                     file,
@@ -108,11 +107,11 @@ def sim_command(
     stop = threading.Event()
     interrupted: list[int] = []
 
-    def end(number: int, _: Any) -> None:
+    def end(number: int) -> None:
         interrupted.append(number)
         stop.set()
 
-    with places.on_signals(end, signal.SIGINT, signal.SIGTERM):
+    with on_signals(end, signal.SIGINT, signal.SIGTERM):
         served = Instruments(loaded, world, simulated, clock).start()
         try:
             if as_json:
@@ -215,10 +214,10 @@ def _play_scenario(
     faults = load(file) if file is not None else [Fault(at_s, device or "", kind or "", amount, for_s)]
     stop = threading.Event()
 
-    def end(number: int, _: Any) -> None:
+    def end(_: int) -> None:
         stop.set()
 
-    with places.on_signals(end, signal.SIGINT, signal.SIGTERM), places.connect(5.0) as client:
+    with on_signals(end, signal.SIGINT, signal.SIGTERM), places.connect(5.0) as client:
         play(client, faults, stop, click.echo)
     if stop.is_set():
         click.get_current_context().exit(130)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -132,26 +133,25 @@ def main(arguments: list[str]) -> int:
         text = f"process {task.node or task.role} failed: {type(error).__name__}: {error}; traceback in {task.log}"
         print(json.dumps({"error": "LabError", "text": text}), flush=True)
         return 1
-    stop, order = threading.Event(), [SAFE]
+    orders: SimpleQueue[str] = SimpleQueue()  # (an event set in a signal handler can wait for itself)
 
     def end(*_: object) -> None:
-        stop.set()
+        orders.put(SAFE)
 
     signal.signal(signal.SIGTERM, end)
-    threading.Thread(target=_listen, args=(stop, order), daemon=True).start()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     print(json.dumps(report), flush=True)
-    stop.wait()
-    close(order[0] == SAFE)
+    close(orders.get() == SAFE)
     return 0
 
 
-def _listen(stop: threading.Event, order: list[str]) -> None:
+def _listen(orders: SimpleQueue[str]) -> None:
     """Wait for the supervisor's word, or for its end."""
     for line in sys.stdin:
         if line.strip() in (QUIT, SAFE):
-            order[0] = line.strip()
-            break
-    stop.set()
+            orders.put(line.strip())
+            return
+    orders.put(SAFE)
 
 
 def _said(failures: dict[str, str]) -> None:
