@@ -12,6 +12,7 @@ from labctl.bus.events import Publisher, Subscriber
 from labctl.bus.host import Host
 from labctl.bus.hub import Hub
 from labctl.errors import NoHubError
+from labctl.up.free_ports import free_ports
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_restarted_source_is_not_a_loss(hub: Hub) -> None:
 
 
 def test_events_go_on_after_the_hub_was_restarted() -> None:
-    with Hub("tcp://127.0.0.1:0") as first:
+    with Hub(f"tcp://127.0.0.1:{free_ports(1)[0]}") as first:  # (a port of its own: it is taken again below)
         address = first.addresses.registry
         events = Subscriber(address, "device.")
     instrument = Instrument()
@@ -129,7 +130,7 @@ def test_subscribing_without_a_hub_says_so() -> None:
 
 
 def test_the_state_of_a_device_from_before_its_host_was_registered_is_heard() -> None:
-    with Hub("tcp://127.0.0.1:0") as first:
+    with Hub(f"tcp://127.0.0.1:{free_ports(1)[0]}") as first:  # (a port of its own: it is taken again below)
         address = first.addresses.registry
     instrument = Instrument()
     with Host("alice", [hosted("alice.laser", instrument, current=0.1)], address):
