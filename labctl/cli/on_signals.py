@@ -8,6 +8,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
+END = 0
+"""No signal has this number."""
+
 
 @contextmanager
 def on_signals(
@@ -49,7 +52,3 @@ def on_signals(
             signal.signal(number, old)
         came.put(END)
         teller.join()
-
-
-END = 0
-"""No signal has this number."""

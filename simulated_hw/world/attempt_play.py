@@ -12,6 +12,7 @@ from labctl.errors import ConfigError
 from labctl.sim.played import Clicks, PlayedPulse
 from simulated_hw.world.atoms import Atoms
 from simulated_hw.world.attempt import Outlook
+from simulated_hw.world.choice import choose
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.fibre_phase import ArmPhase
 from simulated_hw.world.light import NodeLight
@@ -46,15 +47,6 @@ class AttemptPlay:
         self._atoms = atoms
         self._counters = counters
         self._tagger = tagger
-
-    def choose(self, choices: Sequence[ChoiceT], chances: Sequence[float]) -> ChoiceT:
-        """One of the choices, with these chances (sum one); the last one takes what rounding leaves."""
-        pick = self._rng.random()
-        for choice, chance in zip(choices, chances, strict=True):
-            pick -= chance
-            if pick < 0:
-                return choice
-        return choices[-1]
 
     def given(
         self,
@@ -133,10 +125,9 @@ class AttemptPlay:
         if len(ways) == 1:
             return ways[0]
         chances = [chance_of(way) for way in ways]
-        whole = math.fsum(chances)
-        if not whole > 0:
+        if not math.fsum(chances) > 0:
             raise ConfigError(f"segment {reading.segment.name!r}: pattern {pattern!r} cannot happen now")
-        return self.choose(ways, [chance / whole for chance in chances])
+        return choose(self._rng, ways, chances)
 
     def _see(
         self, outlook: Outlook, pattern: str, way: tuple[int, int], start_ps: int, clicks: dict[str, Clicks]

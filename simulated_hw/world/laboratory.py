@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from simulated_hw.world.attempt import ArmState, AttemptModel, Detector, Outlook
 from simulated_hw.world.attempt_play import MARKER, AttemptPlay, marked_ps
 from simulated_hw.world.card import Photomultiplier, sequencer, wired
 from simulated_hw.world.card_wiring import CardWiring
+from simulated_hw.world.choice import choose
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.fibre_phase import ArmPhase
 from simulated_hw.world.gates import MidpointGates
@@ -100,7 +100,6 @@ class Laboratory(LaboratoryBase):
         super().__init__(sources, seed, clock)
         fast = clock.speed if isinstance(clock, ScaledClock) else 0.0
         self._slice_s = max(self._p.run.slice_s, NOTICED_S * fast)
-        self.lock = threading.RLock()
         p = self._p
         self._nodes = (p.alice, p.bob)
         self._benches = (Bench("alice", p, self.rng), Bench("bob", p, self.rng))
@@ -309,14 +308,6 @@ class Laboratory(LaboratoryBase):
             self._atoms.pass_time(played, duration_ps / 1e12, scene.lights)
             self._pmt.advance(start_ps + duration_ps)
 
-    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
-        """Count the clicks of skipped attempts: so many of them showed these patterns."""
-        with self.lock:
-            reading = self._readings.of(body)
-            for pattern, count in patterns.items():
-                for (detector, _), digit in zip(reading.midpoint_gates, pattern, strict=True):
-                    self._counters.add(detector, count * int(digit))
-
     def tag_layout(self, body: Segment) -> TagLayout | None:
         """Where the time tagger has an attempt: see labctl.sim.played.TaggingWorld."""
         with self.lock:
@@ -518,6 +509,6 @@ class Laboratory(LaboratoryBase):
         outlook = self._outlook(reading, scene)
         odds = outlook.odds()
         quiet = "0" * len(outlook.gates)
-        pattern = self._attempts.choose([*odds, quiet], [*odds.values(), 1 - math.fsum(odds.values())])
+        pattern = choose(self.rng("clicks"), [*odds, quiet], [*odds.values(), 1 - math.fsum(odds.values())])
         self._opened.append((reading, start_ps))
         return self._attempts.given(reading, outlook, pattern, start_ps, scene.lights)

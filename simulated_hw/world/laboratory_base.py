@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
@@ -11,7 +12,10 @@ import numpy as np
 
 from labctl.clock import Clock
 from labctl.errors import ConfigError
+from labctl.sim.played import Segment
+from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.parameters import Polarisation, Source
+from simulated_hw.world.segments import Readings
 
 WANDER = 1e-3
 """Odds hold, in virtual time, until slow wandering has changed them by this share (rms)."""
@@ -58,8 +62,11 @@ class LaboratoryBase:
     """
 
     _parts: Mapping[str, Any]
+    _readings: Readings
+    _counters: ClickCounters
 
     def __init__(self, sources: Sequence[Source], seed: int, clock: Clock) -> None:
+        self.lock = threading.RLock()
         self._sources = sources
         self._seed = seed
         self._clock = clock
@@ -90,6 +97,14 @@ class LaboratoryBase:
     def sources(self) -> list[tuple[str, float | bool, str, str]]:
         """(name, value, unit, source) of every component value."""
         return [(s.name, s.value, s.unit, s.source) for s in self._sources]
+
+    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
+        """Count the clicks of skipped attempts: so many of them showed these patterns."""
+        with self.lock:
+            reading = self._readings.of(body)
+            for pattern, count in patterns.items():
+                for (detector, _), digit in zip(reading.midpoint_gates, pattern, strict=True):
+                    self._counters.add(detector, count * int(digit))
 
     def now_ps(self) -> int:
         """Laboratory time, ps."""

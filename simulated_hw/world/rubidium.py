@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from labctl.sim.played import Clicks, Odds, Segment
 from simulated_hw.world import photon
 from simulated_hw.world import rubidium_parameters as values
 from simulated_hw.world.attempt import Detector, Outlook
+from simulated_hw.world.choice import choose
 from simulated_hw.world.counters import ClickCounters
 from simulated_hw.world.ion import DS, SD
 from simulated_hw.world.laboratory_base import WIRE_STATE, LaboratoryBase, calm_span_s
@@ -34,7 +34,6 @@ from simulated_hw.world.segments import NODES, Reading, Readings
 INPUTS = 4
 """Inputs of the time tagger: detectors 0 and 1, start marker, spare."""
 MARKER = 2
-ChoiceT = TypeVar("ChoiceT")
 
 
 class RubidiumLaboratory(LaboratoryBase):
@@ -47,7 +46,6 @@ class RubidiumLaboratory(LaboratoryBase):
     def __init__(self, parameters: Mapping[str, Any], seed: int, clock: Clock) -> None:
         self._p, sources = values.parse(parameters)
         super().__init__(sources, seed, clock)
-        self.lock = threading.RLock()
         p = self._p
         self._arms = (p.alice, p.bob)
         self._benches = (Bench("alice", p, self.rng), Bench("bob", p, self.rng))
@@ -229,14 +227,6 @@ class RubidiumLaboratory(LaboratoryBase):
             else:
                 self._pass_time(duration_ps, 0, scene)
 
-    def clicked(self, body: Segment, patterns: Mapping[str, int]) -> None:
-        """Count the clicks of skipped attempts: so many of them showed these patterns."""
-        with self.lock:
-            reading = self._readings.of(body)
-            for pattern, count in patterns.items():
-                for (detector, _), digit in zip(reading.midpoint_gates, pattern, strict=True):
-                    self._counters.add(detector, count * int(digit))
-
     # the state of things now
     def _name_parts(self) -> dict[str, object]:
         parts: dict[str, object] = {
@@ -410,17 +400,10 @@ class RubidiumLaboratory(LaboratoryBase):
         prospect = self._prospect(reading, scene)
         chances = self._patterns(reading, prospect)
         quiet = "0" * len(prospect.outlook.gates)
-        pattern = self._choose([*chances, quiet], [*chances.values(), 1 - math.fsum(chances.values())])
+        pattern = choose(
+            self._clicks, [*chances, quiet], [*chances.values(), 1 - math.fsum(chances.values())]
+        )
         return self._attempt_given(reading, prospect, pattern, start_ps, scene)
-
-    def _choose(self, choices: Sequence[ChoiceT], weights: Sequence[float]) -> ChoiceT:
-        """One of the choices with these weights."""
-        pick = self._clicks.random() * math.fsum(weights)
-        for choice, weight in zip(choices, weights, strict=True):
-            pick -= weight
-            if pick < 0:
-                return choice
-        return choices[-1]
 
     def _attempt_given(
         self, reading: Reading, prospect: Prospect, pattern: str, start_ps: int, scene: Scene
@@ -431,7 +414,7 @@ class RubidiumLaboratory(LaboratoryBase):
         weights = [outlook.way_probability(way) for way in ways]
         if not math.fsum(weights) > 0:
             raise ConfigError(f"segment {reading.segment.name!r}: pattern {pattern!r} cannot happen now")
-        way = self._choose(ways, weights)
+        way = choose(self._clicks, ways, weights)
         clicks: dict[str, Clicks] = {}
         for (detector, gate), digit in zip(outlook.gates, pattern, strict=True):
             clicks[gate.into] = Clicks(0)
