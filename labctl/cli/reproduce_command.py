@@ -28,7 +28,7 @@ VERDICTS = ("agrees", "differs", "not run")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Of all randomness; every block has a seed derived from it.")  # fmt: skip
 @click.option("--seeds", metavar="N,N,...", help="The same with several seeds, one after the other, and a table of all of them.")  # fmt: skip
 @click.option("--quick", "mode", flag_value="quick", default="quick", help="A few thousand rounds: minutes.  [default]")  # fmt: skip
-@click.option("--full", "mode", flag_value="full", help="At full length: key distributions of at least as many rounds as were published.")
+@click.option("--full", "mode", flag_value="full", help="At full length: key distributions of at least as many rounds as were published.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="Blocks taken at a time; the figures do not depend on it.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where reproductions are kept. Default: reproductions/ here.")  # fmt: skip
 @json_option
